@@ -1,0 +1,142 @@
+//! A shared mapping of memory that another process may write at any time.
+//!
+//! So no Rust reference to its bytes is ever handed out: single words are atomics, and ranges of bytes are copied in
+//! and out word by word, with relaxed atomic accesses. A copy may be torn by a hostile writer; it is never undefined.
+//! Every access is checked against the length of the mapping, which cannot shrink (see `memfd`).
+
+use super::check;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+const WORD: usize = size_of::<u64>();
+
+/// An owned mapping, unmapped on drop.
+#[derive(Debug)]
+pub(crate) struct Map {
+    base: NonNull<AtomicU64>,
+    words: usize,
+}
+
+// SAFETY: the mapping is plain memory of the process, and all access to it is atomic.
+unsafe impl Send for Map {}
+// SAFETY: as above.
+unsafe impl Sync for Map {}
+
+impl Map {
+    /// Maps the first `size` bytes of a file that has at least as many and cannot shrink.
+    pub(crate) fn shared(fd: BorrowedFd<'_>, size: usize) -> io::Result<Self> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let base = unsafe {
+            libc::mmap(std::ptr::null_mut(), size, protection, libc::MAP_SHARED, fd.as_raw_fd(), 0)
+        };
+        match NonNull::new(base) {
+            Some(base) if base.as_ptr() != libc::MAP_FAILED => Ok(Map {
+                base: base.cast(),
+                words: size / WORD,
+            }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// The bytes that it has.
+    pub(crate) fn len(&self) -> usize {
+        self.words * WORD
+    }
+
+    /// The word at `index`; panics if there is none, since indices are ours and never a peer's.
+    pub(crate) fn cell(&self, index: usize) -> &AtomicU64 {
+        assert!(index < self.words, "word {index} of a mapping of {} words", self.words);
+        // SAFETY: in bounds by the line above, aligned since mappings are, and alive as long as `self`.
+        unsafe { self.base.add(index).as_ref() }
+    }
+
+    /// Copies bytes in at `offset`; `false`, and nothing done, if they do not fit. One writer at a time.
+    pub(crate) fn copy_in(&self, offset: usize, mut bytes: &[u8]) -> bool {
+        if !self.has(offset, bytes.len()) {
+            return false;
+        }
+        let (mut index, mut within) = (offset / WORD, offset % WORD);
+        while !bytes.is_empty() {
+            let n = bytes.len().min(WORD - within);
+            let cell = self.cell(index);
+            // A whole word need not be read first; a part must keep what is beside it.
+            let mut word = if n == WORD { [0; WORD] } else { cell.load(Relaxed).to_ne_bytes() };
+            word[within..within + n].copy_from_slice(&bytes[..n]);
+            cell.store(u64::from_ne_bytes(word), Relaxed);
+            (bytes, index, within) = (&bytes[n..], index + 1, 0);
+        }
+        true
+    }
+
+    /// Copies `len` bytes out from `offset`; `None` if there are not as many.
+    pub(crate) fn copy_out(&self, offset: usize, len: usize) -> Option<Vec<u8>> {
+        if !self.has(offset, len) {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(len + 2 * WORD);
+        let end = offset + len;
+        for index in offset / WORD..end.div_ceil(WORD) {
+            bytes.extend_from_slice(&self.cell(index).load(Relaxed).to_ne_bytes());
+        }
+        bytes.drain(..offset % WORD);
+        bytes.truncate(len);
+        Some(bytes)
+    }
+
+    fn has(&self, offset: usize, len: usize) -> bool {
+        offset.checked_add(len).is_some_and(|end| end <= self.len())
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        // SAFETY: the range is the one that was mapped, and no reference into it outlives `self`.
+        let _ = check(unsafe { libc::munmap(self.base.as_ptr().cast(), self.len()) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::memfd;
+    use std::os::fd::AsFd;
+
+    fn map(size: usize) -> Map {
+        let fd = memfd::create(c"map-test", size).unwrap();
+        Map::shared(fd.as_fd(), size).unwrap()
+    }
+
+    #[test]
+    fn bytes_come_out_as_they_went_in_at_any_offset() {
+        let map = map(4096);
+        let bytes: Vec<u8> = (0..100).collect();
+        for offset in 0..40 {
+            for len in [0, 1, 7, 8, 9, 63, 100] {
+                assert!(map.copy_in(offset, &bytes[..len]));
+                assert_eq!(map.copy_out(offset, len).unwrap(), &bytes[..len]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_keeps_what_is_beside_it() {
+        let map = map(4096);
+        assert!(map.copy_in(0, &[1; 24]));
+        assert!(map.copy_in(5, &[2; 6]));
+        assert_eq!(map.copy_out(0, 24).unwrap(), [[1; 5].as_slice(), &[2; 6], &[1; 13]].concat());
+    }
+
+    #[test]
+    fn a_range_beyond_the_end_is_refused() {
+        let map = map(4096);
+        assert!(!map.copy_in(4090, &[0; 7]));
+        assert!(map.copy_in(4090, &[0; 6]));
+        assert_eq!(map.copy_out(usize::MAX, 2), None);
+        assert_eq!(map.copy_out(4096, 1), None);
+        assert_eq!(map.copy_out(4096, 0), Some(vec![]));
+    }
+}

@@ -1,0 +1,50 @@
+//! Anonymous memory behind a descriptor.
+
+use super::check;
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// A sparse file of `size` bytes in memory, close-on-exec, whose size can no longer change.
+///
+/// The size is sealed so that a peer cannot shrink it under a mapping of ours, which would be a `SIGBUS`.
+pub(crate) fn create(name: &CStr, size: usize) -> io::Result<OwnedFd> {
+    let fd = unsealed(name)?;
+    // SAFETY: no memory is passed; the descriptor is ours.
+    check(unsafe { libc::ftruncate(fd.as_raw_fd(), size as libc::off_t) })?;
+    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+    // SAFETY: as above.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) })?;
+    Ok(fd)
+}
+
+/// A file in memory that holds `bytes`, to be read once by whoever gets the descriptor.
+pub(crate) fn holding(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
+    use std::io::{Seek, Write};
+    let mut file = std::fs::File::from(unsealed(name)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// The size of the file behind a descriptor, if it cannot shrink.
+pub(crate) fn sealed_size(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    // SAFETY: no memory is passed.
+    let seals = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) })?;
+    if seals & libc::F_SEAL_SHRINK == 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a shared page that can shrink",
+        ));
+    }
+    let stat = nix::sys::stat::fstat(fd)?;
+    Ok(usize::try_from(stat.st_size).unwrap_or(0))
+}
+
+fn unsealed(name: &CStr) -> io::Result<OwnedFd> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: `name` ends in a zero byte and outlives the call.
+    let fd = check(unsafe { libc::memfd_create(name.as_ptr(), flags) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
