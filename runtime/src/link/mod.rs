@@ -1,1 +1,194 @@
+//! A link: frames both ways between two processes, over an interchangeable transport.
 //!
+//! [`open`] turns a [`Transport`] into two halves. The [`Sender`] is shared by all who have something to say; the
+//! [`Driver`] belongs to the one task that listens, and it also does the writing.
+//!
+//! **Order.** Frames arrive in the order in which they were given to [`Sender::send`], each once, whole, with its
+//! descriptors. `Ok` from `send` means queued, no more; [`Sender::drained`] means that the transport has it, not that
+//! the peer has read it.
+//!
+//! **System calls.** A queued frame is written when the driver next finds nothing buffered to parse, so that whatever
+//! is said in answer to one read goes out in one write; only a queue of more than 64 KiB is written at once. A read
+//! that did not fill the buffer has emptied the transport and is not repeated. One call at a time thus costs each side
+//! one write, one wait and one read for each message.
+//!
+//! **Memory.** The queue is not bounded here: whoever sends much awaits [`Sender::room`] between messages, or holds
+//! [`credit`]. A body is copied once to the transport and once from it.
+//!
+//! **Ends.** The end of file says that the peer will send no more, not that it is dead: a descendant of it may hold the
+//! other end open, so deaths are learned elsewhere and followed by [`Driver::drain`]. A frame that the end of file cut
+//! short is dropped: whoever wrote it died while writing. A frame that is malformed, or whose descriptors are not the
+//! ones it states, is a [`LinkError`], after which the link yields nothing more.
+
+pub(crate) mod credit;
+mod driver;
+mod inbox;
+pub(crate) mod memory;
+mod outbox;
+pub(crate) mod pipe;
+mod port;
+mod sender;
+#[cfg(test)]
+mod suite;
+
+pub(crate) use driver::{Drained, Driver};
+pub(crate) use sender::{Body, Closed, NotSent, Sender};
+
+use crate::os::socket;
+use crate::wire::frame::{FrameCodec, FrameError, Head};
+use crate::{Error, ErrorKind};
+use bytes::Bytes;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::str::FromStr;
+
+/// What links between processes are made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LinkKind {
+    /// A pair of Unix sockets.
+    #[default]
+    Socket,
+    /// Two named pipes; no descriptors can travel over them.
+    Pipe,
+    /// Memory of this process: for a peer in the same one.
+    Memory,
+}
+
+/// One end of a connection, not yet in use.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Socket(OwnedFd),
+    Pipe(pipe::Pipe),
+    Memory(memory::End),
+}
+
+/// A frame that arrived, with its descriptors.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) head: Head,
+    pub(crate) body: Bytes,
+    pub(crate) fds: Vec<OwnedFd>,
+}
+
+/// Why a link cannot be read any further.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    /// The peer sent what is no frame.
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    /// The peer sent other descriptors than its frame states.
+    #[error("a frame states {stated} descriptors and {came} came")]
+    Descriptors { stated: usize, came: usize },
+    /// The kernel dropped descriptors, because this process can have no more or too many came at once.
+    #[error("descriptors were lost on their way: raise the limit of open files")]
+    DescriptorsLost,
+    /// The transport failed.
+    #[error("cannot read from a link: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Opens one end of a connection for frames with bodies of at most `limit` bytes.
+///
+/// It must be called within the tokio runtime that will poll the driver: the transport is registered there.
+pub(crate) fn open(transport: impl Into<Transport>, limit: usize) -> io::Result<(Sender, Driver)> {
+    let (port, sink) = port::open(transport.into())?;
+    let codec = FrameCodec::new(limit);
+    let sender = Sender::new(sink, codec);
+    let driver = Driver::new(port, sender.clone(), codec);
+    Ok((sender, driver))
+}
+
+/// A new connection: its two ends.
+pub(crate) fn pair(kind: LinkKind) -> io::Result<(Transport, Transport)> {
+    Ok(match kind {
+        LinkKind::Socket => {
+            let (a, b) = socket::pair()?;
+            (a.into(), b.into())
+        }
+        LinkKind::Pipe => {
+            let (a, b) = pipe::pair()?;
+            (a.into(), b.into())
+        }
+        LinkKind::Memory => {
+            let (a, b) = memory::pair();
+            (a.into(), b.into())
+        }
+    })
+}
+
+impl Transport {
+    /// The descriptors that make up this end, to be sent to the process that will use it; none for memory.
+    pub(crate) fn into_descriptors(self) -> Vec<OwnedFd> {
+        match self {
+            Transport::Socket(fd) => vec![fd],
+            Transport::Pipe(pipe) => vec![pipe.read, pipe.write],
+            Transport::Memory(_) => Vec::new(),
+        }
+    }
+
+    /// The end that [`into_descriptors`](Self::into_descriptors) took apart: one descriptor is a socket, two are pipes.
+    pub(crate) fn from_descriptors(fds: Vec<OwnedFd>) -> Result<Self, LinkError> {
+        let came = fds.len();
+        let mut fds = fds.into_iter();
+        match (fds.next(), fds.next(), fds.next()) {
+            (Some(socket), None, None) => Ok(Transport::Socket(socket)),
+            (Some(read), Some(write), None) => Ok(Transport::Pipe(pipe::Pipe { read, write })),
+            _ => Err(LinkError::Descriptors { stated: 1, came }),
+        }
+    }
+}
+
+impl From<OwnedFd> for Transport {
+    fn from(socket: OwnedFd) -> Self {
+        Transport::Socket(socket)
+    }
+}
+
+impl From<pipe::Pipe> for Transport {
+    fn from(pipe: pipe::Pipe) -> Self {
+        Transport::Pipe(pipe)
+    }
+}
+
+impl From<memory::End> for Transport {
+    fn from(end: memory::End) -> Self {
+        Transport::Memory(end)
+    }
+}
+
+impl fmt::Display for LinkKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LinkKind::Socket => "socket",
+            LinkKind::Pipe => "pipe",
+            LinkKind::Memory => "memory",
+        })
+    }
+}
+
+impl FromStr for LinkKind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "socket" => Ok(LinkKind::Socket),
+            "pipe" => Ok(LinkKind::Pipe),
+            "memory" => Ok(LinkKind::Memory),
+            _ => Err(Error::with_kind(
+                ErrorKind::Invalid,
+                format_args!("`{name}` is no kind of link: use `socket` or `pipe`"),
+            )),
+        }
+    }
+}
+
+impl From<LinkError> for Error {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Io(error) => error.into(),
+            error => Error::with_kind(ErrorKind::Protocol, error),
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! Credit: how much one side may send before the other has taken it in. No I/O.
+//!
+//! A window is counted in messages and in bytes. The sender takes from its [`Window`] before it sends; the receiver
+//! notes each message at its [`Granter`] when it arrives and when it has been consumed, and the granter says when to
+//! send credit back: not for each message, but when half a window was consumed.
+//!
+//! A message counts against admission with at most half the byte window, whatever its size. So one that is larger than
+//! the window passes too, and a sender that waits is always one whose receiver has, or will have, half a window to give
+//! back: the two rules together cannot deadlock. What is outstanding is thus at most half the window and one message,
+//! or the window, whichever is more.
+//!
+//! Both sides check: a receiver that gives back what was never taken, and a sender that overruns its window, break the
+//! protocol.
+
+use super::Closed;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// How much: of a window, of what is outstanding, or of a grant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Credit {
+    pub(crate) messages: u32,
+    pub(crate) bytes: u64,
+}
+
+/// The peer broke the rules of credit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CreditFault {
+    #[error("the sender overran its window")]
+    Overrun,
+    #[error("the receiver gave back more credit than was taken")]
+    Overgrant,
+}
+
+/// Why nothing could be taken at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The window is used up, or others wait for it.
+    Full,
+    Closed,
+}
+
+/// The sender's side; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Window(Arc<Mutex<State>>);
+
+/// The receiver's side.
+#[derive(Debug)]
+pub(crate) struct Granter {
+    size: Credit,
+    /// Arrived and not yet given back.
+    outstanding: Credit,
+    /// Of these, consumed.
+    consumed: Credit,
+}
+
+/// A place in the line for a [`Window`]; done when the credit has been taken. Dropped before that, it takes nothing.
+#[derive(Debug)]
+pub(crate) struct Take {
+    window: Window,
+    bytes: u64,
+    place: Option<Arc<Place>>,
+}
+
+#[derive(Debug)]
+struct State {
+    size: Credit,
+    outstanding: Credit,
+    waiting: VecDeque<Arc<Place>>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Place {
+    bytes: u64,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Debug)]
+enum Progress {
+    Waiting(Waker),
+    Admitted,
+    Closed,
+}
+
+impl Credit {
+    /// Whether a message of `bytes` may go when `self` is outstanding of a window of `size`.
+    fn admits(self, bytes: u64, size: Credit) -> bool {
+        self.messages < size.messages && self.bytes + bytes.min(size.bytes / 2) <= size.bytes
+    }
+
+    fn add(&mut self, bytes: u64) {
+        self.messages += 1;
+        self.bytes += bytes;
+    }
+
+    fn checked_sub(self, other: Credit) -> Option<Credit> {
+        Some(Credit {
+            messages: self.messages.checked_sub(other.messages)?,
+            bytes: self.bytes.checked_sub(other.bytes)?,
+        })
+    }
+}
+
+impl Window {
+    /// A whole window. It has room for at least one message.
+    pub(crate) fn new(size: Credit) -> Self {
+        let size = Credit {
+            messages: size.messages.max(1),
+            ..size
+        };
+        Window(Arc::new(Mutex::new(State {
+            size,
+            outstanding: Credit::default(),
+            waiting: VecDeque::new(),
+            closed: false,
+        })))
+    }
+
+    /// Takes credit for one message of `bytes`, if it is there and nobody waits for it.
+    pub(crate) fn try_take(&self, bytes: u64) -> Result<(), Refused> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(Refused::Closed);
+        }
+        if !state.waiting.is_empty() || !state.outstanding.admits(bytes, state.size) {
+            return Err(Refused::Full);
+        }
+        state.outstanding.add(bytes);
+        Ok(())
+    }
+
+    /// Takes credit for one message of `bytes`, behind all who already wait.
+    pub(crate) fn take(&self, bytes: u64) -> Take {
+        Take {
+            window: self.clone(),
+            bytes,
+            place: None,
+        }
+    }
+
+    /// The receiver gave credit back: those who wait are served in order.
+    pub(crate) fn grant(&self, credit: Credit) -> Result<(), CreditFault> {
+        let mut state = self.state();
+        let rest = state.outstanding.checked_sub(credit);
+        state.outstanding = rest.ok_or(CreditFault::Overgrant)?;
+        let admitted = state.admit();
+        drop(state);
+        wake(admitted);
+        Ok(())
+    }
+
+    /// What was taken and not given back.
+    pub(crate) fn outstanding(&self) -> Credit {
+        self.state().outstanding
+    }
+
+    /// Ends all waiting: the link is closed.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        wake(
+            waiting
+                .iter()
+                .filter_map(|place| place.progress(Progress::Closed))
+                .collect(),
+        );
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Admits whom the window has room for, in order.
+    fn admit(&mut self) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        while let Some(first) = self.waiting.front() {
+            if !self.outstanding.admits(first.bytes, self.size) {
+                break;
+            }
+            self.outstanding.add(first.bytes);
+            wakers.extend(first.progress(Progress::Admitted));
+            self.waiting.pop_front();
+        }
+        wakers
+    }
+
+    /// What a place took and will not use: nobody has sent it, so the receiver cannot give it back.
+    fn give_back(&mut self, bytes: u64) -> Vec<Waker> {
+        let unused = Credit { messages: 1, bytes };
+        self.outstanding = self.outstanding.checked_sub(unused).unwrap_or_default();
+        self.admit()
+    }
+}
+
+impl Place {
+    /// Makes progress, and returns whom to tell.
+    fn progress(&self, progress: Progress) -> Option<Waker> {
+        match std::mem::replace(&mut *self.lock(), progress) {
+            Progress::Waiting(waker) => Some(waker),
+            Progress::Admitted | Progress::Closed => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Take {
+    fn join_line(&mut self, cx: &Context<'_>) -> Poll<Result<(), Closed>> {
+        match self.window.try_take(self.bytes) {
+            Ok(()) => return Poll::Ready(Ok(())),
+            Err(Refused::Closed) => return Poll::Ready(Err(Closed)),
+            Err(Refused::Full) => {}
+        }
+        let place = Arc::new(Place {
+            bytes: self.bytes,
+            progress: Mutex::new(Progress::Waiting(cx.waker().clone())),
+        });
+        let mut state = self.window.state();
+        state.waiting.push_back(place.clone());
+        // Credit or a close may have come since the look above.
+        let closed = state.closed;
+        let admitted = state.admit();
+        drop(state);
+        self.place = Some(place);
+        wake(admitted);
+        match closed {
+            true => Poll::Ready(Err(Closed)),
+            false => Poll::Pending,
+        }
+    }
+}
+
+impl Future for Take {
+    type Output = Result<(), Closed>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(place) = &self.place else {
+            return self.join_line(cx);
+        };
+        let mut progress = place.lock();
+        let result = match &mut *progress {
+            Progress::Waiting(waker) => {
+                waker.clone_from(cx.waker());
+                return Poll::Pending;
+            }
+            Progress::Admitted => Ok(()),
+            Progress::Closed => Err(Closed),
+        };
+        drop(progress);
+        self.place = None;
+        Poll::Ready(result)
+    }
+}
+
+impl Drop for Take {
+    fn drop(&mut self) {
+        let Some(place) = self.place.take() else { return };
+        let mut state = self.window.state();
+        let admitted = match &*place.lock() {
+            Progress::Admitted => state.give_back(self.bytes),
+            Progress::Waiting(_) | Progress::Closed => {
+                state.waiting.retain(|other| !Arc::ptr_eq(other, &place));
+                // It may have been what those behind it waited for.
+                state.admit()
+            }
+        };
+        drop(state);
+        wake(admitted);
+    }
+}
+
+impl Granter {
+    /// The other side of a [`Window`] of the same size.
+    pub(crate) fn new(size: Credit) -> Self {
+        let size = Credit {
+            messages: size.messages.max(1),
+            ..size
+        };
+        Granter {
+            size,
+            outstanding: Credit::default(),
+            consumed: Credit::default(),
+        }
+    }
+
+    /// A message of `bytes` arrived.
+    pub(crate) fn arrived(&mut self, bytes: u64) -> Result<(), CreditFault> {
+        if !self.outstanding.admits(bytes, self.size) {
+            return Err(CreditFault::Overrun);
+        }
+        self.outstanding.add(bytes);
+        Ok(())
+    }
+
+    /// A message of `bytes` that had arrived was consumed: the credit to send now, if it is time.
+    pub(crate) fn consumed(&mut self, bytes: u64) -> Option<Credit> {
+        self.consumed.add(bytes);
+        let due = self.consumed.messages >= self.size.messages.div_ceil(2)
+            || self.consumed.bytes >= (self.size.bytes / 2).max(1);
+        due.then(|| self.settle())
+    }
+
+    /// The credit for all that was consumed, to send along with something that is sent anyway.
+    pub(crate) fn settle(&mut self) -> Credit {
+        let credit = std::mem::take(&mut self.consumed);
+        self.outstanding = self.outstanding.checked_sub(credit).unwrap_or_default();
+        credit
+    }
+
+    /// What arrived and was not given back.
+    pub(crate) fn outstanding(&self) -> Credit {
+        self.outstanding
+    }
+}
+
+fn wake(wakers: Vec<Waker>) {
+    for waker in wakers {
+        waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+    use futures::task::noop_waker;
+    use proptest::prelude::*;
+
+    const SIZE: Credit = Credit {
+        messages: 4,
+        bytes: 100,
+    };
+
+    fn poll(take: &mut Take) -> Poll<Result<(), Closed>> {
+        take.poll_unpin(&mut Context::from_waker(&noop_waker()))
+    }
+
+    #[test]
+    fn who_came_first_is_served_first() {
+        let window = Window::new(SIZE);
+        window.try_take(100).unwrap();
+        let (mut large, mut small) = (window.take(90), window.take(1));
+        assert!(poll(&mut large).is_pending());
+        assert!(poll(&mut small).is_pending());
+        assert_eq!(window.try_take(0), Err(Refused::Full));
+        window
+            .grant(Credit {
+                messages: 1,
+                bytes: 100,
+            })
+            .unwrap();
+        assert_eq!(poll(&mut large), Poll::Ready(Ok(())));
+        assert_eq!(poll(&mut small), Poll::Ready(Ok(())));
+    }
+
+    #[test]
+    fn whoever_gives_up_lets_the_next_one_in() {
+        let window = Window::new(SIZE);
+        window.try_take(90).unwrap();
+        let (mut first, mut second) = (window.take(50), window.take(10));
+        assert!(poll(&mut first).is_pending());
+        assert!(poll(&mut second).is_pending());
+        drop(first);
+        assert_eq!(poll(&mut second), Poll::Ready(Ok(())));
+    }
+
+    #[test]
+    fn admitted_but_dropped_takes_nothing() {
+        let window = Window::new(SIZE);
+        window.try_take(100).unwrap();
+        let mut take = window.take(50);
+        assert!(poll(&mut take).is_pending());
+        window
+            .grant(Credit {
+                messages: 1,
+                bytes: 100,
+            })
+            .unwrap();
+        assert_eq!(window.outstanding().bytes, 50);
+        drop(take);
+        assert_eq!(window.outstanding(), Credit::default());
+    }
+
+    #[test]
+    fn a_close_ends_the_waiting() {
+        let window = Window::new(SIZE);
+        window.try_take(100).unwrap();
+        let mut take = window.take(50);
+        assert!(poll(&mut take).is_pending());
+        window.close();
+        assert_eq!(poll(&mut take), Poll::Ready(Err(Closed)));
+        assert_eq!(window.try_take(0), Err(Refused::Closed));
+    }
+
+    #[test]
+    fn credit_that_was_never_taken_cannot_be_given_back() {
+        let window = Window::new(SIZE);
+        window.try_take(10).unwrap();
+        let grant = |messages, bytes| window.grant(Credit { messages, bytes });
+        assert_eq!(grant(1, 11), Err(CreditFault::Overgrant));
+        assert_eq!(grant(2, 10), Err(CreditFault::Overgrant));
+        assert_eq!(grant(1, 10), Ok(()));
+    }
+
+    #[test]
+    fn a_sender_that_overruns_its_window_is_caught() {
+        let mut granter = Granter::new(SIZE);
+        for _ in 0..4 {
+            granter.arrived(1).unwrap();
+        }
+        assert_eq!(granter.arrived(1), Err(CreditFault::Overrun));
+        let mut granter = Granter::new(SIZE);
+        granter.arrived(70).unwrap();
+        assert_eq!(granter.arrived(31), Err(CreditFault::Overrun));
+    }
+
+    proptest! {
+        /// Whatever the sizes: a sender that waits is let in once the receiver has consumed all, an honest sender is
+        /// never caught, and what is outstanding stays within its bound.
+        #[test]
+        fn an_honest_pair_neither_deadlocks_nor_overruns(
+            messages in 1u32..20,
+            bytes in 0u64..200,
+            sizes in prop::collection::vec(0u64..500, 1..200),
+            lags in prop::collection::vec(0usize..30, 200),
+        ) {
+            let size = Credit { messages, bytes };
+            let (window, mut granter) = (Window::new(size), Granter::new(size));
+            let mut unconsumed = VecDeque::new();
+            for (&bytes, &lag) in sizes.iter().zip(&lags) {
+                while window.try_take(bytes).is_err() {
+                    let oldest = unconsumed.pop_front();
+                    prop_assert!(oldest.is_some(), "deadlock: all is consumed and the window is not open");
+                    if let Some(credit) = oldest.and_then(|bytes| granter.consumed(bytes)) {
+                        window.grant(credit).unwrap();
+                    }
+                }
+                granter.arrived(bytes).unwrap();
+                unconsumed.push_back(bytes);
+                let out = window.outstanding();
+                prop_assert!(out.messages <= size.messages);
+                prop_assert!(out.bytes <= size.bytes.max(size.bytes.div_ceil(2) + bytes));
+                while unconsumed.len() > lag {
+                    let oldest = unconsumed.pop_front().unwrap();
+                    if let Some(credit) = granter.consumed(oldest) {
+                        window.grant(credit).unwrap();
+                    }
+                }
+            }
+        }
+    }
+}

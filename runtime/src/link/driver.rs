@@ -1,0 +1,238 @@
+//! The receiving half of a link, which also writes what is queued: owned by one task.
+
+use super::inbox::Inbox;
+use super::outbox::Flushed;
+use super::port::Port;
+use super::sender::Sender;
+use super::{Incoming, LinkError};
+use crate::os::socket::Received;
+use crate::wire::frame::FrameCodec;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::Sleep;
+
+/// How long to wait when the kernel cannot take a write for now and will not say when it can.
+const STALL: Duration = Duration::from_millis(1);
+
+/// Reads and parses frames, and writes what is queued.
+///
+/// Dropping it closes both directions. What is queued then is written if the transport takes it at once.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    port: Port,
+    inbox: Inbox,
+    sender: Sender,
+    state: State,
+    /// Waits for a stalled write.
+    stalled: Option<Pin<Box<Sleep>>>,
+    /// Nothing more is written: this side has closed, or nobody reads.
+    finished: bool,
+    /// The sender holds a waker of ours.
+    parked: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The peer sends no more.
+    Ended,
+    /// The peer broke the protocol: nothing that it says counts.
+    Broken,
+}
+
+/// What was readable at a peer's death.
+#[derive(Debug)]
+pub(crate) struct Drained {
+    pub(crate) frames: Vec<Incoming>,
+    /// Why it is not all of it.
+    pub(crate) fault: Option<LinkError>,
+}
+
+impl Driver {
+    pub(super) fn new(port: Port, sender: Sender, codec: FrameCodec) -> Self {
+        Driver {
+            port,
+            inbox: Inbox::new(codec),
+            sender,
+            state: State::Open,
+            stalled: None,
+            finished: false,
+            parked: false,
+        }
+    }
+
+    /// The next frame; `None` at the end of file, and ever after an error.
+    ///
+    /// Buffered frames come first. When there is none, what is queued is written, then the transport read; pending
+    /// means that both are exhausted. After the end of file it still writes what is queued when polled.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Incoming, LinkError>>> {
+        if self.parked {
+            self.parked = false;
+            self.sender.unpark();
+        }
+        loop {
+            if self.state == State::Broken {
+                return Poll::Ready(None);
+            }
+            match self.inbox.next() {
+                Ok(None) => {}
+                Ok(Some(incoming)) => return Poll::Ready(Some(Ok(incoming))),
+                Err(error) => return self.fail(error),
+            }
+            let _blocked = self.poll_flush(cx).is_pending();
+            if self.state == State::Ended {
+                return Poll::Ready(None);
+            }
+            match self.poll_read(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return self.fail(error),
+                Poll::Pending if self.sender.park(cx.waker()) => {
+                    self.parked = true;
+                    return Poll::Pending;
+                }
+                // Behind a stall the timer wakes us.
+                Poll::Pending if self.stalled.is_some() => return Poll::Pending,
+                // Something was queued since the flush.
+                Poll::Pending => {}
+            }
+        }
+    }
+
+    /// The next frame, as a future.
+    pub(crate) async fn next(&mut self) -> Option<Result<Incoming, LinkError>> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Writes what is queued: ready when all of it is written, or nobody reads any more.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.finished {
+            return Poll::Ready(());
+        }
+        if let Some(stalled) = &mut self.stalled {
+            if stalled.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.stalled = None;
+        }
+        loop {
+            let registers = self.sender.is_blocked();
+            let flushed = match registers {
+                true => self.port.flush_when_writable(cx, || self.sender.flush()),
+                false => self.sender.flush(),
+            };
+            match flushed {
+                Flushed::All => return Poll::Ready(()),
+                Flushed::Closed => return Poll::Ready(self.finish()),
+                Flushed::Gone => return Poll::Ready(self.sever()),
+                Flushed::Blocked if registers => return Poll::Pending,
+                // Once more, by way of the port, which registers the task.
+                Flushed::Blocked => {}
+                Flushed::Stalled if self.stall(cx).is_pending() => return Poll::Pending,
+                Flushed::Stalled => {}
+            }
+        }
+    }
+
+    /// Writes what the transport takes at once: for a process that is about to exit.
+    pub(crate) fn flush_now(&mut self) {
+        if self.sender.flush() == Flushed::Closed {
+            self.finish();
+        }
+    }
+
+    /// All frames that are readable right now: for the peer's death, after which no more will come.
+    pub(crate) fn drain(&mut self) -> Drained {
+        let mut frames = Vec::new();
+        let fault = self.drain_into(&mut frames).err();
+        if fault.is_some() {
+            self.state = State::Broken;
+        }
+        Drained { frames, fault }
+    }
+
+    fn drain_into(&mut self, frames: &mut Vec<Incoming>) -> Result<(), LinkError> {
+        if self.state == State::Broken {
+            return Ok(());
+        }
+        loop {
+            while let Some(incoming) = self.inbox.next()? {
+                frames.push(incoming);
+            }
+            if self.state == State::Ended {
+                return Ok(());
+            }
+            self.inbox.make_room();
+            match self.port.read(&mut self.inbox.buf, &mut self.inbox.fds) {
+                Ok(received) => self.received(received)?,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(()),
+                    io::ErrorKind::Interrupted => {}
+                    _ => self.read_failed(error)?,
+                },
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        self.inbox.make_room();
+        let read = ready!(self.port.poll_read(cx, &mut self.inbox.buf, &mut self.inbox.fds));
+        Poll::Ready(match read {
+            Ok(received) => self.received(received),
+            Err(error) => self.read_failed(error),
+        })
+    }
+
+    fn received(&mut self, received: Received) -> Result<(), LinkError> {
+        if received.truncated {
+            return Err(LinkError::DescriptorsLost);
+        }
+        if received.len == 0 {
+            self.state = State::Ended;
+        }
+        Ok(())
+    }
+
+    fn read_failed(&mut self, error: io::Error) -> Result<(), LinkError> {
+        // The peer closed its end before it had read all from us: an end of file, told once as an error.
+        if error.kind() == io::ErrorKind::ConnectionReset {
+            self.state = State::Ended;
+            return Ok(());
+        }
+        Err(error.into())
+    }
+
+    fn fail(&mut self, error: LinkError) -> Poll<Option<Result<Incoming, LinkError>>> {
+        self.state = State::Broken;
+        self.sever();
+        Poll::Ready(Some(Err(error)))
+    }
+
+    fn finish(&mut self) {
+        self.finished = true;
+        self.sender.finish();
+        self.port.finish();
+    }
+
+    fn sever(&mut self) {
+        self.finished = true;
+        self.sender.sever();
+        self.port.finish();
+    }
+
+    fn stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.stalled.insert(Box::pin(tokio::time::sleep(STALL)));
+        sleep.as_mut().poll(cx)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if self.state != State::Broken {
+            self.flush_now();
+        }
+        self.sever();
+    }
+}

@@ -1,0 +1,239 @@
+//! What waits to be written: the queue that senders append to, and the batch that is being written.
+//!
+//! They are two so that a sender never waits for a write: whoever writes takes the whole queue and leaves an empty
+//! one. Small frames are glued together in one buffer; a large body stays where it is and gets a segment of its own.
+//! A frame with descriptors begins a new segment, since descriptors travel with the first byte of a write.
+
+use super::port::Sink;
+use super::sender::Body;
+use crate::wire::frame::Head;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::mem;
+use std::os::fd::OwnedFd;
+use std::task::Waker;
+
+/// An owned body of at least this size is not copied.
+const LARGE: usize = 16 << 10;
+
+/// A buffer that grew larger than this is not kept for the next batch.
+const KEPT: usize = 64 << 10;
+
+/// How many segments one write takes.
+const SEGMENTS: usize = 32;
+
+/// How a flush went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flushed {
+    /// All that was queued is written.
+    All,
+    /// That, and no more can be queued: the end of file is to be written.
+    Closed,
+    /// The transport is full and will say when it is not.
+    Blocked,
+    /// The kernel is short of memory, or has too many descriptors in flight; it will not say when that is over.
+    Stalled,
+    /// Nobody reads any more.
+    Gone,
+}
+
+/// What senders append to.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    segments: VecDeque<Segment>,
+    spare: Option<Vec<u8>>,
+    /// No more may be queued.
+    pub(super) closed: bool,
+    /// The driver, if it is to be woken when something is queued.
+    pub(super) driver: Option<Waker>,
+}
+
+/// What is being written, and where to.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// `None` when this side has ended its writing, or nobody reads any more.
+    pub(super) sink: Option<Sink>,
+    segments: VecDeque<Segment>,
+    /// How much of the first segment is written.
+    offset: usize,
+    spare: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Segment {
+    bytes: Chunk,
+    /// They travel with the segment's first byte.
+    fds: Vec<OwnedFd>,
+}
+
+#[derive(Debug)]
+enum Chunk {
+    Glued(Vec<u8>),
+    Large(Bytes),
+}
+
+impl Queue {
+    pub(super) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Appends a frame whose head states the descriptors.
+    pub(super) fn push(&mut self, head: Head, body: Body<'_>, fds: Vec<OwnedFd>) {
+        let header = head.to_bytes(body.len());
+        let glued = self.glue(fds);
+        glued.extend_from_slice(&header);
+        match body {
+            Body::Owned(bytes) if bytes.len() >= LARGE => self.segments.push_back(Segment {
+                bytes: Chunk::Large(bytes),
+                fds: Vec::new(),
+            }),
+            Body::Owned(bytes) => glued.extend_from_slice(&bytes),
+            Body::Slice(bytes) => glued.extend_from_slice(bytes),
+        }
+    }
+
+    /// Refuses more, and gives back what was queued.
+    pub(super) fn clear(&mut self) -> Unsent {
+        self.closed = true;
+        Unsent(mem::take(&mut self.segments), None)
+    }
+
+    /// The buffer to append a frame to: the last one, or a new one that begins with `fds`.
+    fn glue(&mut self, fds: Vec<OwnedFd>) -> &mut Vec<u8> {
+        let last = self.segments.back();
+        if !fds.is_empty()
+            || !matches!(
+                last,
+                Some(Segment {
+                    bytes: Chunk::Glued(_),
+                    ..
+                })
+            )
+        {
+            let bytes = Chunk::Glued(self.spare.take().unwrap_or_default());
+            self.segments.push_back(Segment { bytes, fds });
+        }
+        match self.segments.back_mut() {
+            Some(Segment {
+                bytes: Chunk::Glued(bytes),
+                ..
+            }) => bytes,
+            _ => unreachable!("the last segment was seen or made to be glued"),
+        }
+    }
+}
+
+/// What will not be written, to be dropped where no lock is held: a body's owner may be the user's.
+#[derive(Debug)]
+pub(super) struct Unsent(
+    #[allow(dead_code)] VecDeque<Segment>,
+    #[allow(dead_code)] Option<Sink>,
+);
+
+impl Batch {
+    pub(super) fn new(sink: Sink) -> Self {
+        Batch {
+            sink: Some(sink),
+            segments: VecDeque::new(),
+            offset: 0,
+            spare: None,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Takes over all that is queued; the batch must be empty. What there is to say if it still is.
+    pub(super) fn refill(&mut self, queue: &mut Queue) -> Option<Flushed> {
+        mem::swap(&mut self.segments, &mut queue.segments);
+        if queue.spare.is_none() {
+            queue.spare = self.spare.take();
+        }
+        match (self.is_empty(), queue.closed) {
+            (false, _) => None,
+            (true, true) => Some(Flushed::Closed),
+            (true, false) => Some(Flushed::All),
+        }
+    }
+
+    /// One write: how many bytes went.
+    pub(super) fn write(&mut self) -> io::Result<usize> {
+        let Some(sink) = &self.sink else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        let n = match self.segments.len() {
+            0 => 0,
+            1 => self.segments[0].write_from(self.offset, sink)?,
+            _ => write_many(&mut self.segments, self.offset, sink)?,
+        };
+        self.advance(n);
+        Ok(n)
+    }
+
+    /// Ends the writing: what was not written is given back, to be dropped.
+    pub(super) fn clear(&mut self) -> Unsent {
+        self.offset = 0;
+        Unsent(mem::take(&mut self.segments), self.sink.take())
+    }
+
+    fn advance(&mut self, mut n: usize) {
+        while let Some(first) = self.segments.front() {
+            let left = first.bytes().len() - self.offset;
+            if n < left {
+                self.offset += n;
+                return;
+            }
+            n -= left;
+            self.offset = 0;
+            if let Some(segment) = self.segments.pop_front() {
+                self.recycle(segment);
+            }
+        }
+    }
+
+    fn recycle(&mut self, segment: Segment) {
+        if let Chunk::Glued(mut bytes) = segment.bytes
+            && bytes.capacity() <= KEPT
+        {
+            bytes.clear();
+            self.spare = Some(bytes);
+        }
+    }
+}
+
+impl Segment {
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Chunk::Glued(bytes) => bytes,
+            Chunk::Large(bytes) => bytes,
+        }
+    }
+
+    fn write_from(&mut self, offset: usize, sink: &Sink) -> io::Result<usize> {
+        let bytes = match &self.bytes {
+            Chunk::Glued(bytes) => &bytes[offset..],
+            Chunk::Large(bytes) => &bytes[offset..],
+        };
+        sink.write(&[IoSlice::new(bytes)], &mut self.fds)
+    }
+}
+
+/// Writes the first segment from `offset` on and those behind it, up to the next one with descriptors.
+fn write_many(segments: &mut VecDeque<Segment>, offset: usize, sink: &Sink) -> io::Result<usize> {
+    let mut fds = mem::take(&mut segments[0].fds);
+    let mut slices = [IoSlice::new(&[]); SEGMENTS];
+    let mut n = 0;
+    for (slice, segment) in slices.iter_mut().zip(&*segments) {
+        if !segment.fds.is_empty() {
+            break;
+        }
+        *slice = IoSlice::new(segment.bytes());
+        n += 1;
+    }
+    slices[0] = IoSlice::new(&segments[0].bytes()[offset..]);
+    let written = sink.write(&slices[..n], &mut fds);
+    segments[0].fds = fds;
+    written
+}

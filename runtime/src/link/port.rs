@@ -1,0 +1,205 @@
+//! The transports behind two enums: the [`Port`] that a driver reads from and waits on, and the [`Sink`] that frames
+//! are written to.
+//!
+//! Readiness is tokio's, edge-triggered: it is cleared when the kernel said would-block, and after a read that brought
+//! less than it had room for, since that one has emptied the transport. On a socket this does not hold for a read
+//! that brought descriptors: the kernel ends a read behind them.
+
+use super::Transport;
+use super::memory;
+use super::outbox::Flushed;
+use crate::os::fifo;
+use crate::os::reactor::register;
+use crate::os::socket::{self, Received};
+use bytes::BytesMut;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// The reading half of a transport, and the readiness of both.
+#[derive(Debug)]
+pub(super) enum Port {
+    Socket(AsyncFd<Arc<OwnedFd>>),
+    Pipe {
+        read: AsyncFd<OwnedFd>,
+        /// `None` once this side has ended its writing.
+        write: Option<AsyncFd<Arc<OwnedFd>>>,
+    },
+    Memory(memory::End),
+}
+
+/// The writing half of a transport.
+#[derive(Debug)]
+pub(super) enum Sink {
+    Socket(Arc<OwnedFd>),
+    Pipe(Arc<OwnedFd>),
+    Memory(Arc<memory::Channel>),
+}
+
+/// Registers the transport with the current runtime.
+pub(super) fn open(transport: Transport) -> io::Result<(Port, Sink)> {
+    Ok(match transport {
+        Transport::Socket(fd) => {
+            let fd = Arc::new(fd);
+            (
+                Port::Socket(register(fd.clone(), Interest::READABLE | Interest::WRITABLE)?),
+                Sink::Socket(fd),
+            )
+        }
+        Transport::Pipe(pipe) => {
+            let write = Arc::new(pipe.write);
+            let port = Port::Pipe {
+                read: register(pipe.read, Interest::READABLE)?,
+                write: Some(register(write.clone(), Interest::WRITABLE)?),
+            };
+            (port, Sink::Pipe(write))
+        }
+        Transport::Memory(end) => {
+            let sink = Sink::Memory(end.outgoing());
+            (Port::Memory(end), sink)
+        }
+    })
+}
+
+impl Port {
+    /// Appends to `buf` what is there, up to its spare capacity, and the descriptors to `fds`.
+    pub(super) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut BytesMut,
+        fds: &mut VecDeque<OwnedFd>,
+    ) -> Poll<io::Result<Received>> {
+        match self {
+            Port::Socket(fd) => poll_read(fd, cx, buf, |buf| socket::recv(fd.as_fd(), buf, fds)),
+            Port::Pipe { read, .. } => poll_read(read, cx, buf, |buf| read_pipe(read, buf)),
+            Port::Memory(end) => end.poll_read(cx, buf, fds),
+        }
+    }
+
+    /// The same at once, whatever the readiness.
+    pub(super) fn read(&self, buf: &mut BytesMut, fds: &mut VecDeque<OwnedFd>) -> io::Result<Received> {
+        match self {
+            Port::Socket(fd) => socket::recv(fd.as_fd(), buf, fds),
+            Port::Pipe { read, .. } => read_pipe(read, buf),
+            Port::Memory(end) => end.read(buf, fds),
+        }
+    }
+
+    /// Repeats `flush` as the transport becomes writable. What it last returned is the answer; if that is
+    /// [`Flushed::Blocked`], the task will be woken.
+    pub(super) fn flush_when_writable(
+        &self,
+        cx: &mut Context<'_>,
+        flush: impl FnMut() -> Flushed,
+    ) -> Flushed {
+        match self {
+            Port::Socket(fd) => flush_when_writable(fd, cx, flush),
+            Port::Pipe { write: Some(fd), .. } => flush_when_writable(fd, cx, flush),
+            Port::Pipe { write: None, .. } => Flushed::Gone,
+            Port::Memory(end) => flush_memory_when_writable(end, cx, flush),
+        }
+    }
+
+    /// Lets go of the writing half.
+    pub(super) fn finish(&mut self) {
+        if let Port::Pipe { write, .. } = self {
+            *write = None;
+        }
+    }
+}
+
+impl Sink {
+    pub(super) fn carries_descriptors(&self) -> bool {
+        !matches!(self, Sink::Pipe(_))
+    }
+
+    /// Writes what fits; `fds` go with its first byte and are then gone from here.
+    pub(super) fn write(&self, bytes: &[IoSlice<'_>], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
+        match self {
+            Sink::Socket(fd) => socket::send(fd.as_fd(), bytes, fds).inspect(|_| fds.clear()),
+            Sink::Pipe(fd) => fifo::write(fd.as_fd(), bytes),
+            Sink::Memory(channel) => channel.write(bytes, fds),
+        }
+    }
+
+    /// Ends the writing: the peer reads what was written, then the end of file.
+    pub(super) fn finish(self) {
+        match self {
+            // Fails only if the peer is gone, who then has no use for it.
+            Sink::Socket(fd) => drop(socket::shutdown_write(fd.as_fd())),
+            Sink::Pipe(fd) => drop(fd),
+            Sink::Memory(channel) => channel.finish(),
+        }
+    }
+}
+
+fn read_pipe(fd: &AsyncFd<OwnedFd>, buf: &mut BytesMut) -> io::Result<Received> {
+    Ok(Received {
+        len: fifo::read(fd.as_fd(), buf)?,
+        control: false,
+        truncated: false,
+    })
+}
+
+fn poll_read<T: std::os::fd::AsRawFd>(
+    fd: &AsyncFd<T>,
+    cx: &mut Context<'_>,
+    buf: &mut BytesMut,
+    mut read: impl FnMut(&mut BytesMut) -> io::Result<Received>,
+) -> Poll<io::Result<Received>> {
+    loop {
+        let mut ready = ready!(fd.poll_read_ready(cx))?;
+        let room = buf.capacity() - buf.len();
+        match read(buf) {
+            Ok(received) => {
+                if (1..room).contains(&received.len) && !received.control {
+                    ready.clear_ready();
+                }
+                return Poll::Ready(Ok(received));
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => ready.clear_ready(),
+                io::ErrorKind::Interrupted => {}
+                _ => return Poll::Ready(Err(error)),
+            },
+        }
+    }
+}
+
+fn flush_when_writable<T: std::os::fd::AsRawFd>(
+    fd: &AsyncFd<T>,
+    cx: &mut Context<'_>,
+    mut flush: impl FnMut() -> Flushed,
+) -> Flushed {
+    loop {
+        let mut ready = match fd.poll_write_ready(cx) {
+            Poll::Pending => return Flushed::Blocked,
+            Poll::Ready(Err(_)) => return Flushed::Gone,
+            Poll::Ready(Ok(ready)) => ready,
+        };
+        match flush() {
+            Flushed::Blocked => ready.clear_ready(),
+            other => return other,
+        }
+    }
+}
+
+fn flush_memory_when_writable(
+    end: &memory::End,
+    cx: &mut Context<'_>,
+    mut flush: impl FnMut() -> Flushed,
+) -> Flushed {
+    loop {
+        if end.poll_writable(cx).is_pending() {
+            return Flushed::Blocked;
+        }
+        match flush() {
+            Flushed::Blocked => {}
+            other => return other,
+        }
+    }
+}

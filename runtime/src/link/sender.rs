@@ -1,0 +1,340 @@
+//! The sending half of a link, shared by all who have something to say.
+
+use super::outbox::{Batch, Flushed, Queue};
+use super::port::Sink;
+use crate::os::socket::MAX_DESCRIPTORS;
+use crate::wire::frame::{FrameCodec, FrameError, HEADER, Head};
+use crate::{Error, ErrorKind};
+use bytes::Bytes;
+use nix::errno::Errno;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::Waker;
+use tokio::sync::Notify;
+
+/// A queue longer than this is written at once, by whoever made it so.
+pub(super) const INLINE: usize = 64 << 10;
+
+/// With this much queued there is no [`room`](Sender::room).
+pub(crate) const ROOM: usize = 1 << 20;
+
+/// Queues frames; cheap to clone.
+///
+/// Dropping it does not close the link: that is for [`Sender::close`], or for dropping the driver.
+#[derive(Debug, Clone)]
+pub(crate) struct Sender(Arc<Shared>);
+
+/// The bytes of a frame, already encoded.
+#[derive(Debug)]
+pub(crate) enum Body<'a> {
+    /// Copied into the queue.
+    Slice(&'a [u8]),
+    /// Kept as it is where it is large.
+    Owned(Bytes),
+}
+
+/// The link is closed: by this side, or because the peer is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the link is closed")]
+pub(crate) struct Closed;
+
+/// Why a frame was not queued. Its descriptors are closed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotSent {
+    #[error("the link is closed")]
+    Closed,
+    #[error("{0}")]
+    TooLarge(FrameError),
+    #[error("a message carries {0} descriptors, and at most {MAX_DESCRIPTORS} can go with one")]
+    TooManyDescriptors(usize),
+    #[error("descriptors cannot travel over a named pipe: use links of kind `socket`")]
+    NoDescriptors,
+}
+
+/// Lock order: the batch, then the queue. Wakers and user code are called under neither.
+#[derive(Debug)]
+struct Shared {
+    codec: FrameCodec,
+    carries_descriptors: bool,
+    queue: Mutex<Queue>,
+    batch: Mutex<Batch>,
+    /// Bytes ever queued, and of these the bytes written. Both only grow.
+    n_queued: AtomicU64,
+    n_written: AtomicU64,
+    /// The transport was full when last written to; the driver waits for it to say otherwise.
+    blocked: AtomicBool,
+    /// Nothing more will be written.
+    ended: AtomicBool,
+    progress: Notify,
+}
+
+impl Sender {
+    pub(super) fn new(sink: Sink, codec: FrameCodec) -> Self {
+        Sender(Arc::new(Shared {
+            codec,
+            carries_descriptors: sink.carries_descriptors(),
+            queue: Mutex::default(),
+            batch: Mutex::new(Batch::new(sink)),
+            n_queued: AtomicU64::new(0),
+            n_written: AtomicU64::new(0),
+            blocked: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            progress: Notify::new(),
+        }))
+    }
+
+    /// Queues a frame and sees to it that the driver writes it.
+    pub(crate) fn send<'a>(
+        &self,
+        mut head: Head,
+        body: impl Into<Body<'a>>,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), NotSent> {
+        let body = body.into();
+        self.allows(body.len(), fds.len())?;
+        head.fds = fds.len() as u16;
+        let size = HEADER + body.len();
+        let mut queue = self.queue();
+        if queue.closed {
+            return Err(NotSent::Closed);
+        }
+        queue.push(head, body, fds);
+        // Counted under the lock: a flush subtracts only what it found in the queue.
+        self.0.n_queued.fetch_add(size as u64, Ordering::Relaxed);
+        if self.queued() > INLINE && !self.is_blocked() {
+            drop(queue);
+            if self.flush_inline() {
+                return Ok(());
+            }
+            queue = self.queue();
+        }
+        let driver = queue.driver.take();
+        drop(queue);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        Ok(())
+    }
+
+    /// Whether a frame with a body of `size` bytes and `n_fds` descriptors could be sent over this link.
+    pub(crate) fn allows(&self, size: usize, n_fds: usize) -> Result<(), NotSent> {
+        self.0.codec.allows(size).map_err(NotSent::TooLarge)?;
+        match n_fds {
+            0 => Ok(()),
+            _ if !self.0.carries_descriptors => Err(NotSent::NoDescriptors),
+            n if n > MAX_DESCRIPTORS => Err(NotSent::TooManyDescriptors(n)),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many bytes are queued and not yet written.
+    pub(crate) fn queued(&self) -> usize {
+        // In this order, so that the difference is never negative.
+        let written = self.0.n_written.load(Ordering::Acquire);
+        self.0.n_queued.load(Ordering::Acquire).saturating_sub(written) as usize
+    }
+
+    /// Waits until all that is queued now has been written to the transport.
+    pub(crate) async fn drained(&self) -> Result<(), Closed> {
+        let goal = self.0.n_queued.load(Ordering::Acquire);
+        self.progress(|sender| sender.0.n_written.load(Ordering::Acquire) >= goal)
+            .await
+    }
+
+    /// Waits until less than 1 MiB is queued.
+    pub(crate) async fn room(&self) -> Result<(), Closed> {
+        self.progress(|sender| sender.queued() < ROOM && !sender.has_ended())
+            .await
+    }
+
+    /// Refuses what is sent from now on. The driver writes what is queued, then the end of file.
+    pub(crate) fn close(&self) {
+        let mut queue = self.queue();
+        queue.closed = true;
+        let driver = queue.driver.take();
+        drop(queue);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    /// Whether frames are refused because the link is closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.queue().closed
+    }
+
+    /// Writes all that is queued, or as much as the transport takes.
+    pub(super) fn flush(&self) -> Flushed {
+        self.flush_batch(&mut self.batch())
+    }
+
+    /// Writes what the transport takes at once, for a process that is about to end and cannot wait.
+    pub(crate) fn flush_now(&self) {
+        self.flush();
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.0.blocked.load(Ordering::Acquire)
+    }
+
+    /// Registers the driver to be woken by the next frame; refused if there is something to do at once.
+    pub(super) fn park(&self, waker: &Waker) -> bool {
+        let mut queue = self.queue();
+        // What is queued behind a full transport waits for the transport.
+        if !queue.is_empty() && !self.is_blocked() {
+            return false;
+        }
+        match &mut queue.driver {
+            Some(driver) => driver.clone_from(waker),
+            empty => *empty = Some(waker.clone()),
+        }
+        true
+    }
+
+    /// Undoes [`park`](Self::park): the driver runs and will look by itself.
+    pub(super) fn unpark(&self) {
+        let driver = self.queue().driver.take();
+        drop(driver);
+    }
+
+    /// Writes the end of file.
+    pub(super) fn finish(&self) {
+        let sink = self.batch().sink.take();
+        if let Some(sink) = sink {
+            sink.finish();
+        }
+        self.end();
+    }
+
+    /// Nobody reads any more, or nobody will write: drops what is queued.
+    pub(super) fn sever(&self) {
+        let batch = self.batch().clear();
+        let queue = self.queue().clear();
+        drop((batch, queue));
+        self.end();
+    }
+
+    fn flush_inline(&self) -> bool {
+        match self.0.batch.try_lock() {
+            Ok(mut batch) => self.flush_batch(&mut batch) == Flushed::All,
+            Err(TryLockError::Poisoned(batch)) => self.flush_batch(&mut batch.into_inner()) == Flushed::All,
+            // Somebody is writing, perhaps at the end of the batch: the driver will see to the rest.
+            Err(TryLockError::WouldBlock) => false,
+        }
+    }
+
+    fn flush_batch(&self, batch: &mut Batch) -> Flushed {
+        loop {
+            if batch.is_empty()
+                && let Some(flushed) = batch.refill(&mut self.queue())
+            {
+                return flushed;
+            }
+            match batch.write() {
+                Ok(n) => self.written(n),
+                Err(error) => match flushed_by(&error) {
+                    None => {}
+                    Some(Flushed::Blocked) => {
+                        self.0.blocked.store(true, Ordering::Release);
+                        return Flushed::Blocked;
+                    }
+                    Some(flushed) => return flushed,
+                },
+            }
+        }
+    }
+
+    fn written(&self, n: usize) {
+        self.0.blocked.store(false, Ordering::Release);
+        self.0.n_written.fetch_add(n as u64, Ordering::AcqRel);
+        self.0.progress.notify_waiters();
+    }
+
+    fn end(&self) {
+        self.0.ended.store(true, Ordering::Release);
+        self.0.progress.notify_waiters();
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Acquire)
+    }
+
+    async fn progress(&self, done: impl Fn(&Self) -> bool) -> Result<(), Closed> {
+        loop {
+            let notified = self.0.progress.notified();
+            let mut notified = std::pin::pin!(notified);
+            notified.as_mut().enable();
+            if done(self) {
+                return Ok(());
+            }
+            if self.has_ended() {
+                return Err(Closed);
+            }
+            notified.await;
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn batch(&self) -> MutexGuard<'_, Batch> {
+        self.0.batch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a failed write means for the flush; `None`: write again.
+fn flushed_by(error: &io::Error) -> Option<Flushed> {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EINTR) => None,
+        Some(Errno::ETOOMANYREFS | Errno::ENOMEM | Errno::ENOBUFS) => Some(Flushed::Stalled),
+        _ if error.kind() == io::ErrorKind::WouldBlock => Some(Flushed::Blocked),
+        _ => Some(Flushed::Gone),
+    }
+}
+
+impl Body<'_> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Body::Slice(bytes) => bytes.len(),
+            Body::Owned(bytes) => bytes.len(),
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Body<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Body::Slice(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Body<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Body::Owned(bytes.into())
+    }
+}
+
+impl From<Bytes> for Body<'_> {
+    fn from(bytes: Bytes) -> Self {
+        Body::Owned(bytes)
+    }
+}
+
+impl From<Closed> for NotSent {
+    fn from(_: Closed) -> Self {
+        NotSent::Closed
+    }
+}
+
+impl From<NotSent> for Error {
+    fn from(error: NotSent) -> Self {
+        let kind = match error {
+            NotSent::Closed => ErrorKind::Died,
+            NotSent::TooLarge(_) => ErrorKind::TooLarge,
+            NotSent::TooManyDescriptors(_) | NotSent::NoDescriptors => ErrorKind::Invalid,
+        };
+        Error::with_kind(kind, error)
+    }
+}
