@@ -4,6 +4,7 @@
 //! missing unless somebody else took it, and what the process itself said before it ended (its result, a panic, an
 //! error of its `init`). What it said counts only where the wait status agrees.
 
+pub use crate::backtrace::Backtrace;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -77,18 +78,6 @@ pub struct Panic {
     pub thread: String,
     /// Where it was called from, innermost first.
     pub backtrace: Backtrace,
-}
-
-/// The frames of a panicked process, resolved to names by whoever reads them.
-///
-/// A child gives addresses relative to its executable; turning them into names costs tens of milliseconds, so that
-/// is done when the backtrace is printed, in the process that prints it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Backtrace {
-    /// The build id of the executable, as hexadecimal digits.
-    pub build_id: String,
-    /// Offsets from the base of the executable.
-    pub offsets: Vec<u64>,
 }
 
 impl ExitReason {

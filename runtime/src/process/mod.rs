@@ -1,1 +1,39 @@
+//! One child process: starting it, entering it, watching it, ending it, and relaying what it writes.
 //!
+//! ```text
+//!   host                                             fork server                     child
+//!   Launcher ──request: control end, page──────────▶ clone3(CLONE_PARENT) ─────────▶ Newborn
+//!      │     ◀─────────────reply: pid, pidfd───────  (guards: kills all when the       │
+//!    Watch ◀────────────────pidfd: its end──────────  host is gone)                    │
+//!    Page  ◀═══════════════shared memory═══════════════════════════════════════════════╡
+//!    Relay ◀───stdout, stderr, log (one socket each for all children)──────────────────┘
+//! ```
+//!
+//! Every child is a child of the host's control thread, in either [`StartMode`]: so the host has its exact status,
+//! and the kernel kills it when that thread is gone. Nothing here knows what a child runs.
+
+pub(crate) mod control;
+pub(crate) mod entry;
+pub(crate) mod last_words;
+pub(crate) mod launch;
+mod context;
+mod image;
+mod lines;
+mod mode;
+pub(crate) mod orphans;
+pub(crate) mod page;
+pub(crate) mod reason;
+pub(crate) mod relay;
+mod request;
+mod server;
+mod watch;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub(crate) use entry::Newborn;
+pub(crate) use launch::{Child, Launcher};
+pub use mode::StartMode;
+pub(crate) use page::Page;
+pub(crate) use relay::Relay;
+pub(crate) use watch::{Status, Watch};

@@ -1,0 +1,253 @@
+//! The door to the control plane, the same for every process.
+//!
+//! In the host a request goes through memory to the thread of the control plane, which is started by the first one. In
+//! a child it goes over the control socket. Each request is answered once, or fails with the host: the sender's future
+//! can be dropped at any time, and what its answer carried (descriptors) is then closed.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::link;
+use crate::wire::codec;
+use crate::wire::control::{Answer, Context, Down, Exit, Fate, LinkId, Request, Settings, Up};
+use crate::wire::frame::{Head, Kind};
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use tokio::sync::{mpsc, oneshot};
+
+/// A request of one of the host's own threads.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) context: Context,
+    pub(crate) request: Request,
+    pub(crate) answer: oneshot::Sender<Result<Answered>>,
+    /// Where the exits go that a monitor waits for.
+    pub(crate) exits: Option<mpsc::UnboundedSender<Exit>>,
+}
+
+/// An answer, with what cannot be written down.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) answer: Answer,
+    pub(crate) fds: Vec<OwnedFd>,
+    /// The fate of the link that the answer introduces.
+    pub(crate) fate: Option<oneshot::Receiver<Fate>>,
+}
+
+impl From<Answer> for Answered {
+    fn from(answer: Answer) -> Self {
+        Answered { answer, fds: Vec::new(), fate: None }
+    }
+}
+
+/// How this process reaches the control plane.
+#[derive(Debug)]
+pub(crate) enum Client {
+    Local { inbox: mpsc::UnboundedSender<Asked>, settings: Settings },
+    Remote(Box<Remote>),
+}
+
+/// The side of a child.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    control: link::Sender,
+    settings: Settings,
+    context: Context,
+    next: AtomicU64,
+    open: Mutex<Open>,
+}
+
+/// What a child waits for.
+#[derive(Debug, Default)]
+struct Open {
+    answers: HashMap<u64, oneshot::Sender<Result<Answered>>>,
+    fates: HashMap<LinkId, oneshot::Sender<Fate>>,
+    monitors: HashMap<u64, mpsc::UnboundedSender<Exit>>,
+}
+
+static CLIENT: OnceLock<Client> = OnceLock::new();
+
+thread_local! {
+    static CONTEXT: Cell<Context> = const { Cell::new(Context(0)) };
+}
+
+/// The client of this process; the first use in a host starts its control plane.
+pub(crate) fn client() -> &'static Client {
+    CLIENT.get_or_init(|| {
+        let (inbox, settings) = (crate::private::wiring().host)();
+        Client::Local { inbox, settings }
+    })
+}
+
+/// The client of this process, if it has one yet.
+pub(crate) fn existing() -> Option<&'static Client> {
+    CLIENT.get()
+}
+
+/// Makes this process one whose control plane is at the other end of its control socket.
+pub(crate) fn adopt(control: link::Sender, settings: Settings, context: Context) -> Result<&'static Remote> {
+    let remote = Remote { control, settings, context, next: AtomicU64::new(1), open: Mutex::default() };
+    CLIENT
+        .set(Client::Remote(Box::new(remote)))
+        .map_err(|_| Error::with_kind(ErrorKind::Invalid, "this process is a host already"))?;
+    match client() {
+        Client::Remote(remote) => Ok(remote),
+        Client::Local { .. } => Err(Error::with_kind(ErrorKind::Invalid, "this process is a host already")),
+    }
+}
+
+/// The context of this thread: the program's, or that of the test that it runs.
+pub(crate) fn context() -> Context {
+    CONTEXT.get()
+}
+
+/// Puts this thread into a context, for good.
+pub(crate) fn enter(context: Context) {
+    CONTEXT.set(context);
+}
+
+/// Fails outside a tokio runtime, where the links of a process could not be driven.
+pub(crate) fn within_runtime(what: &str) -> Result<tokio::runtime::Handle> {
+    tokio::runtime::Handle::try_current().map_err(|_| {
+        Error::with_kind(
+            ErrorKind::NoRuntime,
+            format_args!("{what} outside a tokio runtime: call it from `#[procession::main]`, or within `Runtime::block_on`"),
+        )
+    })
+}
+
+impl Client {
+    /// Asks, and waits for the answer.
+    pub(crate) async fn ask(&self, request: Request) -> Result<Answered> {
+        self.send(request, None).await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Asks at once; the answer can be waited for anywhere.
+    pub(crate) fn ask_now(&self, request: Request) -> impl Future<Output = Result<Answered>> + Send + use<> {
+        let answered = self.send(request, None);
+        async move { answered.await.unwrap_or_else(|_| Err(gone())) }
+    }
+
+    /// Asks where nobody waits for the answer.
+    pub(crate) fn tell(&self, request: Request) {
+        drop(self.send(request, None));
+    }
+
+    /// The exits of a child, from now on.
+    pub(crate) fn monitor(
+        &self,
+        request: Request,
+        monitor: u64,
+    ) -> (oneshot::Receiver<Result<Answered>>, mpsc::UnboundedReceiver<Exit>) {
+        let (exits, heard) = mpsc::unbounded_channel();
+        if let Client::Remote(remote) = self {
+            remote.lock().monitors.insert(monitor, exits.clone());
+        }
+        (self.send(request, Some(exits)), heard)
+    }
+
+    /// Ends a monitor.
+    pub(crate) fn unmonitor(&self, monitor: u64) {
+        if let Client::Remote(remote) = self {
+            remote.lock().monitors.remove(&monitor);
+        }
+        self.tell(Request::Unmonitor { monitor });
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        match self {
+            Client::Local { settings, .. } => settings,
+            Client::Remote(remote) => &remote.settings,
+        }
+    }
+
+    /// Says that the other end of a link broke the protocol.
+    pub(crate) fn broken(&self, link: LinkId, what: &str) {
+        match self {
+            Client::Local { .. } => self.tell(Request::Broken { link, what: what.to_owned() }),
+            Client::Remote(remote) => remote.say(&Up::Broken(link, what.to_owned())),
+        }
+    }
+
+    fn send(&self, request: Request, exits: Option<mpsc::UnboundedSender<Exit>>) -> oneshot::Receiver<Result<Answered>> {
+        let (answer, answered) = oneshot::channel();
+        match self {
+            Client::Local { inbox, .. } => {
+                // A control plane that is gone drops the sender: the receiver hears that.
+                let _ = inbox.send(Asked { context: context(), request, answer, exits });
+            }
+            Client::Remote(remote) => {
+                let id = remote.next.fetch_add(1, Ordering::Relaxed);
+                remote.lock().answers.insert(id, answer);
+                remote.say(&Up::Request(id, request));
+            }
+        }
+        answered
+    }
+}
+
+impl Remote {
+    /// Sends to the host. Nothing is lost but with the host itself.
+    pub(crate) fn say(&self, up: &Up) {
+        let mut body = Vec::new();
+        match codec::encode(up, &mut body) {
+            // A closed control socket means that the host is gone, and this process about to be.
+            Ok(()) => drop(self.control.send(Head::new(Kind::Control), body, Vec::new())),
+            Err(error) => tracing::error!(%error, "a message to the host was lost"),
+        }
+    }
+
+    /// Waits until all that was said is on its way.
+    pub(crate) async fn said(&self) {
+        // Closed: the host is gone, and this process about to be.
+        let _ = self.control.drained().await;
+    }
+
+    /// The context that this process belongs to.
+    pub(crate) fn context(&self) -> Context {
+        self.context
+    }
+
+    /// Takes what concerns those who wait; gives back the rest.
+    pub(crate) fn hear(&self, down: Down, fds: Vec<OwnedFd>) -> Option<(Down, Vec<OwnedFd>)> {
+        match down {
+            Down::Answer(id, answer) => self.answered(id, answer, fds),
+            Down::Fate(link, fate) => {
+                if let Some(waiting) = self.lock().fates.remove(&link) {
+                    // Nobody waits where the link was closed in the meantime.
+                    let _ = waiting.send(fate);
+                }
+            }
+            Down::Exit(monitor, exit) => {
+                if let Some(monitor) = self.lock().monitors.get(&monitor) {
+                    let _ = monitor.send(exit);
+                }
+            }
+            other => return Some((other, fds)),
+        }
+        None
+    }
+
+    fn answered(&self, id: u64, answer: Result<Answer>, fds: Vec<OwnedFd>) {
+        let mut open = self.lock();
+        let fate = answer.as_ref().ok().and_then(Answer::introduced).map(|introduced| {
+            let (sender, fate) = oneshot::channel();
+            open.fates.insert(introduced.link, sender);
+            fate
+        });
+        if let Some(waiting) = open.answers.remove(&id) {
+            // An asker that no longer waits closes what the answer carried.
+            let _ = waiting.send(answer.map(|answer| Answered { answer, fds, fate }));
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn gone() -> Error {
+    Error::with_kind(ErrorKind::Shutdown, "the host is going down")
+}

@@ -1,0 +1,481 @@
+//! Starting children, on the host's control thread: [`Launcher`].
+//!
+//! In fork-server mode a start is one packet to the server and one back, and many may be under way. In exec mode the
+//! same program is executed for each child, and the server only guards. Either way the child is a child of the control
+//! thread, and its first message is in its control socket before it runs.
+//!
+//! A server that dies is replaced. Starts that were under way are repeated, each with a fresh socket and page, since
+//! nobody knows how far the dead server came: a child that it cloned and could not report is found among the children
+//! of the control thread, killed and reaped. Children that were started are not touched.
+//!
+//! Refused: more than one launcher for a thread, as each takes the thread's children for its own.
+
+use super::context::Context;
+use super::entry;
+use super::image;
+use super::mode::StartMode;
+use super::orphans::Orphans;
+use super::page::Page;
+use super::relay::Relay;
+use super::request::{Reply, Request, Role, Start, Welcome};
+use super::watch::{Guardian, Living, Watch};
+use crate::error::{Error, ErrorKind};
+use crate::os::passing::{self, Kind, Wait};
+use crate::os::pidfd::PidFd;
+use crate::os::{limits, procfs, reactor};
+use nix::sys::socket::Shutdown;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+/// The longest first message.
+const MOST_FIRST: usize = 32 * 1024;
+/// How often a start is repeated after the server died under it.
+const MOST_REPEATS: usize = 10;
+/// How many servers in a row may die before they say a word; then exec mode is used.
+const MOST_STILLBORN: usize = 3;
+
+/// Starts children. Dropped, it ends its server, which kills every child that still lives.
+#[derive(Debug)]
+pub(crate) struct Launcher(Arc<Shared>);
+
+/// A child that was started; whether it came to its first line is not known yet.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) pid: i32,
+    pub(crate) watch: Watch,
+    /// A stream that does not wait.
+    pub(crate) control: OwnedFd,
+    pub(crate) page: Page,
+    /// How it was started.
+    pub(crate) mode: StartMode,
+}
+
+#[derive(Debug)]
+struct Shared {
+    relay: Relay,
+    living: Arc<Living>,
+    runtime: Handle,
+    /// The thread whose children ours are.
+    thread: i32,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    mode: StartMode,
+    server: Option<Arc<Server>>,
+    context: Context,
+    pending: BTreeMap<u64, oneshot::Sender<Answer>>,
+    last_id: u64,
+    stillborn: usize,
+    orphans: Orphans,
+    closing: bool,
+}
+
+/// The host's half of a running server.
+#[derive(Debug)]
+struct Server {
+    pid: i32,
+    pidfd: AsyncFd<PidFd>,
+    socket: Arc<Guardian>,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Started(Watch),
+    Failed(io::Error),
+    /// Not in this mode, or not by this server.
+    Again,
+}
+
+impl Launcher {
+    /// Starts the server. Must be called on the control thread, inside its runtime, which has I/O and time.
+    pub(crate) fn new(mode: StartMode, relay: &Relay) -> Result<Self, Error> {
+        entry::refuse_unentered();
+        limits::raise_descriptors();
+        let shared = Arc::new(Shared {
+            relay: relay.clone(),
+            living: Living::new(),
+            runtime: Handle::current(),
+            thread: nix::unistd::gettid().as_raw(),
+            state: Mutex::new(State {
+                mode,
+                server: None,
+                context: Context::inherited(),
+                pending: BTreeMap::new(),
+                last_id: 0,
+                stillborn: 0,
+                orphans: Orphans::new(),
+                closing: false,
+            }),
+        });
+        shared.server().map_err(|error| spawn_error("starting the fork server", &error))?;
+        shared.clone().reap_orphans();
+        Ok(Launcher(shared))
+    }
+
+    /// Starts a child. `first` is in its control socket before it runs, with `fds` attached to its first byte; its
+    /// status page has an outbox of this many bytes.
+    ///
+    /// May be called many times at once, and dropped at any moment: no process is left then.
+    ///
+    /// # Errors
+    ///
+    /// `ErrorKind::Spawn`: out of descriptors, processes or memory, here or in the server; the text names the limit.
+    pub(crate) async fn start(&self, first: &[u8], fds: Vec<OwnedFd>, outbox: usize) -> Result<Child, Error> {
+        if first.len() > MOST_FIRST {
+            let what = format!("a first message of {} bytes, of at most {MOST_FIRST}", first.len());
+            return Err(Error::with_kind(ErrorKind::TooLarge, what));
+        }
+        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+        for _ in 0..MOST_REPEATS {
+            let born = Born { first, fds: &fds, outbox };
+            let child = match self.mode() {
+                StartMode::ForkServer => self.0.fork(born).await,
+                StartMode::Exec => self.0.execute(born).map(Some),
+            };
+            if let Some(child) = child.map_err(|error| spawn_error("starting a process", &error))? {
+                return Ok(child);
+            }
+        }
+        let what = format!("starting a process: the fork server died {MOST_REPEATS} times meanwhile");
+        Err(Error::with_kind(ErrorKind::Spawn, what))
+    }
+
+    /// How children are started now: exec if it was chosen, or if the fork server cannot serve here.
+    pub(crate) fn mode(&self) -> StartMode {
+        self.0.state().mode
+    }
+
+    /// The pid of the server that runs now.
+    pub(crate) fn server_pid(&self) -> Option<i32> {
+        self.0.state().server.as_ref().map(|server| server.pid)
+    }
+}
+
+impl Drop for Launcher {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.closing = true;
+        if let Some(server) = &state.server {
+            // The task that listens has the socket too, so closing it is not enough; it reaps the server, which first
+            // has to kill.
+            let _ = nix::sys::socket::shutdown(server.socket.as_raw_fd(), Shutdown::Write);
+        }
+    }
+}
+
+/// What a child is born with.
+#[derive(Clone, Copy)]
+struct Born<'a> {
+    first: &'a [u8],
+    fds: &'a [BorrowedFd<'a>],
+    outbox: usize,
+}
+
+/// Both ends of what the host and a child share.
+struct Ends {
+    control: OwnedFd,
+    page: Page,
+    childs_control: OwnedFd,
+    childs_page: OwnedFd,
+}
+
+impl Ends {
+    fn new(outbox: usize) -> io::Result<Self> {
+        let (control, childs_control) = passing::pair(Kind::Stream)?;
+        let (page, childs_page) = Page::create(outbox)?;
+        Ok(Ends { control, page, childs_control, childs_page })
+    }
+
+    fn send_first(&self, born: Born<'_>) -> io::Result<()> {
+        if born.first.is_empty() {
+            return Ok(());
+        }
+        match passing::send(self.control.as_fd(), born.first, born.fds, Wait::No)? {
+            n if n == born.first.len() => Ok(()),
+            n => Err(io::Error::other(format!("a socket took only {n} bytes: raise net.core.wmem_default"))),
+        }
+    }
+
+    fn into_child(self, watch: Watch, mode: StartMode) -> Child {
+        Child { pid: watch.pid(), watch, control: self.control, page: self.page, mode }
+    }
+}
+
+impl Shared {
+    /// `None`: the server died or refused meanwhile; try again.
+    async fn fork(self: &Arc<Self>, born: Born<'_>) -> io::Result<Option<Child>> {
+        let ends = Ends::new(born.outbox)?;
+        ends.send_first(born)?;
+        let server = self.server()?;
+        let (pending, answer) = self.expect();
+        self.ask(&server, pending.id, &ends).await?;
+        match answer.await {
+            Ok(Answer::Started(watch)) => Ok(Some(ends.into_child(watch, StartMode::ForkServer))),
+            Ok(Answer::Failed(error)) => Err(error),
+            Ok(Answer::Again) | Err(_) => Ok(None),
+        }
+    }
+
+    /// Sends the request. A server that is dead is no error: those who wait are told when it is replaced.
+    async fn ask(&self, server: &Server, id: u64, ends: &Ends) -> io::Result<()> {
+        let mine = [ends.childs_control.as_fd(), ends.childs_page.as_fd()];
+        loop {
+            match self.try_ask(server, id, &mine) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if is_gone(&error) => return Ok(()),
+                result => return result,
+            }
+            server.socket.writable().await?.clear_ready();
+        }
+    }
+
+    /// In one step, so that of two starts the later never carries older news.
+    fn try_ask(&self, server: &Server, id: u64, mine: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut state = self.state();
+        let news = state.context.news()?;
+        let request = Request::Start(Start {
+            id,
+            umask: news.umask,
+            directory: news.directory().is_some(),
+            environment: news.environment().is_some(),
+        });
+        let fds: Vec<BorrowedFd<'_>> =
+            mine.iter().copied().chain(news.directory()).chain(news.environment()).collect();
+        passing::send(server.socket.as_fd(), &request.encode(), &fds, Wait::No)?;
+        state.context.told(&news);
+        Ok(())
+    }
+
+    fn execute(self: &Arc<Self>, born: Born<'_>) -> io::Result<Child> {
+        let ends = Ends::new(born.outbox)?;
+        let welcome = Welcome { role: Role::Child, host: std::process::id() as i32 };
+        image::welcome(ends.control.as_fd(), welcome, &[self.relay.log(), ends.childs_page.as_fd()])?;
+        ends.send_first(born)?;
+        // Without a guardian the kernel still kills the child with the host, only not what it started.
+        let _ = self.server();
+        // The lock is held until the child is known, or a search for lost ones would find it.
+        let mut state = self.state();
+        let pid = image::start(ends.childs_control.try_clone()?, &self.relay)?;
+        let watch = self.adopt(pid, PidFd::open(pid), &mut state)?;
+        drop(state);
+        self.living.guard(pid);
+        Ok(ends.into_child(watch, StartMode::Exec))
+    }
+
+    /// Watches a child that was just made. Without a descriptor for it, it is killed, and reaped when there is one.
+    fn adopt(self: &Arc<Self>, pid: i32, pidfd: io::Result<PidFd>, state: &mut State) -> io::Result<Watch> {
+        state.orphans.expect(pid);
+        match pidfd.and_then(|pidfd| self.living.watch(pid, pidfd)) {
+            Ok(watch) => Ok(watch),
+            Err(error) => {
+                self.runtime.spawn(bury(pid, self.living.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    fn expect(self: &Arc<Self>) -> (Pending, oneshot::Receiver<Answer>) {
+        let (told, answer) = oneshot::channel();
+        let mut state = self.state();
+        state.last_id += 1;
+        let id = state.last_id;
+        state.pending.insert(id, told);
+        (Pending { id, shared: self.clone() }, answer)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reaps, once a second, what a host that is process 1 has adopted.
+    fn reap_orphans(self: Arc<Self>) {
+        if !self.state().orphans.adopts() {
+            return;
+        }
+        self.runtime.clone().spawn(async move {
+            let mut tick = tokio::time::interval(Duration::from_secs(1));
+            while !self.state().closing {
+                tick.tick().await;
+                let living = self.living.clone();
+                self.state().orphans.reap(|pid| living.knows(pid));
+            }
+        });
+    }
+}
+
+/// A start that waits for its answer; dropped, the answer finds nobody, and the child is killed.
+struct Pending {
+    id: u64,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.shared.state().pending.remove(&self.id);
+    }
+}
+
+/// The server: started, heard, replaced.
+impl Shared {
+    /// The server that runs, or a new one.
+    fn server(self: &Arc<Self>) -> io::Result<Arc<Server>> {
+        let mut state = self.state();
+        if let Some(server) = &state.server {
+            return Ok(server.clone());
+        }
+        let server = Arc::new(self.start_server()?);
+        state.context = Context::inherited();
+        state.server = Some(server.clone());
+        drop(state);
+        self.living.guarded_by(Some(server.socket.clone()));
+        self.runtime.spawn(self.clone().listen(server.clone()));
+        Ok(server)
+    }
+
+    fn start_server(&self) -> io::Result<Server> {
+        let _inside = self.runtime.enter();
+        let (ours, its) = passing::pair(Kind::Packets)?;
+        let welcome = Welcome { role: Role::Server, host: std::process::id() as i32 };
+        image::welcome(ours.as_fd(), welcome, &[self.relay.log()])?;
+        let pid = image::start(its, &self.relay)?;
+        let pidfd = PidFd::open(pid).inspect_err(|_| {
+            // Closing our end of the socket ends it; it is reaped when there is a descriptor for it.
+            self.runtime.spawn(bury(pid, self.living.clone()));
+        })?;
+        Ok(Server {
+            pid,
+            pidfd: reactor::register(pidfd, Interest::READABLE)?,
+            socket: Arc::new(reactor::register(ours, Interest::READABLE | Interest::WRITABLE)?),
+        })
+    }
+
+    async fn listen(self: Arc<Self>, server: Arc<Server>) {
+        let mut greeted = false;
+        let (mut packet, mut fds) = ([0; Reply::SIZE], Vec::new());
+        while let Ok(mut ready) = server.socket.readable().await {
+            match passing::receive(server.socket.as_fd(), &mut packet, &mut fds, Wait::No) {
+                Ok(received) if received.bytes == 0 => break,
+                Ok(received) => {
+                    greeted = true;
+                    self.settle(Reply::decode(&packet[..received.bytes]), fds.pop());
+                    fds.clear();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                // It died with requests unread; its answers are still to be had.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+                Err(_) => break,
+            }
+        }
+        self.replace(&server, greeted).await;
+    }
+
+    fn settle(self: &Arc<Self>, reply: Option<Reply>, pidfd: Option<OwnedFd>) {
+        let (id, answer) = match reply {
+            Some(Reply::Started { id, pid }) => (id, self.started(pid, pidfd)),
+            Some(Reply::Failed { id, errno }) => {
+                self.state().context.forget();
+                (id, Answer::Failed(io::Error::from_raw_os_error(errno)))
+            }
+            Some(Reply::Refused { id, errno }) => {
+                self.refused(&format!("clone fails there: {}", io::Error::from_raw_os_error(errno)));
+                (id, Answer::Again)
+            }
+            Some(Reply::Hello { threads }) => {
+                self.state().stillborn = 0;
+                if threads != 1 {
+                    self.refused(&format!("it has {threads} threads before `main`"));
+                }
+                return;
+            }
+            None => return,
+        };
+        let told = self.state().pending.remove(&id);
+        // Unheard, a child's `Watch` is dropped here, which kills it.
+        if let Some(told) = told {
+            let _ = told.send(answer);
+        }
+    }
+
+    fn started(self: &Arc<Self>, pid: i32, pidfd: Option<OwnedFd>) -> Answer {
+        // It came without where the table of this process is full.
+        let pidfd = pidfd.map_or_else(|| PidFd::open(pid), |fd| Ok(PidFd::from(fd)));
+        match self.adopt(pid, pidfd, &mut self.state()) {
+            Ok(watch) => Answer::Started(watch),
+            Err(error) => Answer::Failed(error),
+        }
+    }
+
+    /// From now on children are started by exec; said once.
+    fn refused(&self, why: &str) {
+        let mut state = self.state();
+        if state.mode == StartMode::ForkServer {
+            state.mode = StartMode::Exec;
+            tracing::warn!("the fork server cannot serve, so processes are started by exec, which is slower: {why}");
+        }
+    }
+
+    async fn replace(self: &Arc<Self>, server: &Server, greeted: bool) {
+        let _ = server.pidfd.get_ref().signal(libc::SIGKILL);
+        let _ = server.pidfd.readable().await;
+        // From here on it clones no more.
+        let _ = server.pidfd.get_ref().take_status();
+        drop(self.relay.drained(server.pid));
+        let mut state = self.state();
+        self.bury_the_lost(&mut state);
+        state.server = None;
+        self.living.guarded_by(None);
+        if !greeted {
+            state.stillborn += 1;
+        }
+        let (stillborn, closing) = (state.stillborn, state.closing);
+        let pending = std::mem::take(&mut state.pending);
+        drop(state);
+        if stillborn >= MOST_STILLBORN {
+            self.refused("it dies before it says a word");
+        }
+        // At its limits the next start says what is wrong.
+        if !closing && stillborn < MOST_STILLBORN {
+            let _ = self.server();
+        }
+        // Those who wait for an answer begin again.
+        drop(pending);
+    }
+
+    /// Kills the children that the dead server cloned without its answer reaching us.
+    fn bury_the_lost(self: &Arc<Self>, state: &mut State) {
+        for pid in procfs::children_of(self.thread).unwrap_or_default() {
+            if !self.living.knows(pid) {
+                drop(self.adopt(pid, PidFd::open(pid), state));
+            }
+        }
+    }
+}
+
+/// Kills a child of ours for which there was no descriptor, and reaps it when there is one.
+async fn bury(pid: i32, living: Arc<Living>) {
+    loop {
+        crate::os::group::kill_one(pid);
+        match PidFd::open(pid) {
+            Ok(pidfd) => return drop(living.watch(pid, pidfd)),
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return,
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET | libc::ENOTCONN))
+}
+
+fn spawn_error(what: &str, error: &io::Error) -> Error {
+    Error::with_kind(ErrorKind::Spawn, format!("{what}: {}", limits::explain(error)))
+}

@@ -1,0 +1,294 @@
+//! The status page: shared memory of a child and the host, in which the child says what it is doing.
+//!
+//! It needs no message, so it is exact even when the child is killed in the next instruction: what was stored, stays.
+//! The child is the one writer; it stores with Release what it means to have done before, and the host loads with
+//! Acquire. The host believes nothing that it reads: lengths are checked against the page, phases against the list.
+//!
+//! | bytes | what |
+//! | --- | --- |
+//! | 0 to 512 | the [`Cell`]s |
+//! | 512 to 64 KiB | for each link slot, how many of its messages have begun |
+//! | 64 to 112 KiB | the last words: the report of a panic |
+//! | from 128 KiB | the outbox: results that are finished and not yet sent |
+//!
+//! It is sparse: an idle child touches one page of it.
+
+use crate::os::map::Map;
+use crate::os::memfd;
+use nix::time::{ClockId, clock_gettime};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::time::Duration;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"procesn1");
+const FIRST_SLOT: usize = 64;
+const SLOTS: usize = 8192 - FIRST_SLOT;
+const WORDS_AT: usize = 64 * 1024;
+/// The room for the last words.
+pub(crate) const WORDS_ROOM: usize = 48 * 1024;
+const OUTBOX_AT: usize = 128 * 1024;
+/// The largest outbox that is believed.
+const MOST_OUTBOX: usize = 1 << 30;
+
+/// A word of the page, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Cell {
+    Magic = 0,
+    /// Counts the turns of the child's reactor.
+    Heartbeat = 1,
+    Phase = 2,
+    /// Which job of a pool is being worked on.
+    Job = 8,
+    /// The item that has begun, plus one.
+    ItemBegun = 9,
+    /// When it began: nanoseconds of the monotonic clock.
+    ItemStarted = 10,
+    /// How many items are done.
+    ItemsDone = 11,
+    OutboxLength = 12,
+    /// The number of the first item in the outbox.
+    OutboxBase = 13,
+    WordsLength = 16,
+    /// 1: it ran out of stack.
+    Overflowed = 17,
+    /// 1: the last words are those of the panic that ends it.
+    Final = 18,
+}
+
+/// How far a child has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u64)]
+pub(crate) enum Phase {
+    Born = 0,
+    Entered = 1,
+    Initialising = 2,
+    Ready = 3,
+    Ending = 4,
+}
+
+/// A handle on a mapped page; clones share the mapping.
+#[derive(Debug, Clone)]
+pub(crate) struct Page(Arc<Map>);
+
+impl Page {
+    /// How many links a process can serve, its own body counted as one.
+    pub(crate) const LINKS: u32 = SLOTS as u32;
+
+    /// The host's: a fresh page, and the descriptor by which the child maps it.
+    pub(crate) fn create(outbox: usize) -> io::Result<(Self, OwnedFd)> {
+        let size = OUTBOX_AT + outbox.min(MOST_OUTBOX).next_multiple_of(4096);
+        let fd = memfd::create(c"procession-page", size)?;
+        let page = Page(Arc::new(Map::shared(fd.as_fd(), size)?));
+        page.set(Cell::Magic, MAGIC);
+        Ok((page, fd))
+    }
+
+    /// The child's: maps the page and closes the descriptor.
+    pub(crate) fn open(fd: OwnedFd) -> io::Result<Self> {
+        let size = memfd::sealed_size(fd.as_fd())?;
+        if !(OUTBOX_AT..=OUTBOX_AT + MOST_OUTBOX).contains(&size) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a status page of {size} bytes")));
+        }
+        let page = Page(Arc::new(Map::shared(fd.as_fd(), size)?));
+        match page.get(Cell::Magic) {
+            MAGIC => Ok(page),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "not a status page")),
+        }
+    }
+
+    /// Acquire: what the writer did before it stored this is seen.
+    pub(crate) fn get(&self, cell: Cell) -> u64 {
+        self.0.cell(cell as usize).load(Acquire)
+    }
+
+    /// Release: whoever reads this sees what was done before.
+    pub(crate) fn set(&self, cell: Cell, value: u64) {
+        self.0.cell(cell as usize).store(value, Release);
+    }
+
+    /// One more; for the one writer.
+    pub(crate) fn count(&self, cell: Cell) {
+        self.set(cell, self.get(cell).wrapping_add(1));
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.get(Cell::Phase) {
+            1 => Phase::Entered,
+            2 => Phase::Initialising,
+            3 => Phase::Ready,
+            4 => Phase::Ending,
+            _ => Phase::Born,
+        }
+    }
+
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.set(Cell::Phase, phase as u64);
+    }
+
+    /// How many messages of the link in this slot have begun; `None`: there is no such slot.
+    pub(crate) fn begun(&self, slot: usize) -> Option<u64> {
+        (slot < SLOTS).then(|| self.0.cell(FIRST_SLOT + slot).load(Acquire))
+    }
+
+    /// Stored before a message's first instruction. `false`: there is no such slot.
+    pub(crate) fn set_begun(&self, slot: usize, messages: u64) -> bool {
+        let exists = slot < SLOTS;
+        if exists {
+            self.0.cell(FIRST_SLOT + slot).store(messages, Release);
+        }
+        exists
+    }
+
+    /// Stored before the first instruction of message `seq` of that link; slot 0 is the process's own body.
+    pub(crate) fn begin(&self, slot: u32, seq: u64) {
+        self.set_begun(slot as usize, seq);
+    }
+
+    /// A slot is given to a new link.
+    pub(crate) fn reset(&self, slot: u32) {
+        self.set_begun(slot as usize, 0);
+    }
+
+    /// A chunk of a pool is taken up. The number is published last: what belongs to it is in order by then.
+    pub(crate) fn begin_chunk(&self, seq: u64) {
+        self.set(Cell::Job, 0);
+        self.set(Cell::ItemBegun, 0);
+        self.set(Cell::ItemStarted, 0);
+        self.reset_outbox(0);
+        self.set(Cell::Job, seq);
+    }
+
+    /// The item of that number, from 1, begins.
+    pub(crate) fn begin_item(&self, number: u64, timed: bool) {
+        if timed {
+            self.set(Cell::ItemStarted, monotonic_nanos());
+        }
+        self.set(Cell::ItemBegun, number);
+    }
+
+    /// How long the item that runs has been running, where items are timed. None between chunks.
+    pub(crate) fn item_age(&self) -> Option<Duration> {
+        let started = self.get(Cell::ItemStarted);
+        (started > 0).then(|| Duration::from_nanos(monotonic_nanos().saturating_sub(started)))
+    }
+
+    /// No item runs.
+    pub(crate) fn end_chunk(&self) {
+        self.set(Cell::ItemStarted, 0);
+    }
+
+    /// Replaces the last words; what does not fit is cut off.
+    pub(crate) fn set_last_words(&self, words: &[u8]) {
+        let words = &words[..words.len().min(WORDS_ROOM)];
+        // A reader between the two stores would see the old length with new bytes; the host reads after the death,
+        // and a death between them leaves no words rather than torn ones.
+        self.set(Cell::WordsLength, 0);
+        self.0.copy_in(WORDS_AT, words);
+        self.set(Cell::WordsLength, words.len() as u64);
+    }
+
+    /// The last words, empty if there are none or their length cannot be.
+    pub(crate) fn last_words(&self) -> Vec<u8> {
+        let len = usize::try_from(self.get(Cell::WordsLength)).unwrap_or(usize::MAX);
+        if len > WORDS_ROOM {
+            return vec![];
+        }
+        self.0.copy_out(WORDS_AT, len).unwrap_or_default()
+    }
+
+    /// How many bytes the outbox has room for.
+    pub(crate) fn outbox_room(&self) -> usize {
+        self.0.len() - OUTBOX_AT
+    }
+
+    /// Empties the outbox; the next result in it is that of item `base`.
+    pub(crate) fn reset_outbox(&self, base: u64) {
+        self.set(Cell::OutboxLength, 0);
+        self.set(Cell::OutboxBase, base);
+    }
+
+    /// Adds bytes to the outbox, whole; `false`, and nothing added, if they do not fit.
+    pub(crate) fn push_outbox(&self, bytes: &[u8]) -> bool {
+        let at = self.get(Cell::OutboxLength) as usize;
+        let fits = bytes.len() <= self.outbox_room().saturating_sub(at);
+        // The length is published after the bytes.
+        if fits && self.0.copy_in(OUTBOX_AT + at, bytes) {
+            self.set(Cell::OutboxLength, (at + bytes.len()) as u64);
+            return true;
+        }
+        false
+    }
+
+    /// The number of the first item in the outbox, and its bytes; `None`: the length cannot be.
+    pub(crate) fn outbox(&self) -> Option<(u64, Vec<u8>)> {
+        let len = usize::try_from(self.get(Cell::OutboxLength)).ok()?;
+        if len > self.outbox_room() {
+            return None;
+        }
+        Some((self.get(Cell::OutboxBase), self.0.copy_out(OUTBOX_AT, len)?))
+    }
+
+    /// The cell that the fault handler sets, for the life of this process: the mapping is never undone.
+    pub(crate) fn overflow_cell(&self) -> &'static AtomicU64 {
+        let forever: &'static Page = Box::leak(Box::new(self.clone()));
+        forever.0.cell(Cell::Overflowed as usize)
+    }
+}
+
+/// The clock that all processes of a machine share.
+fn monotonic_nanos() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
+    now.map_or(0, |now| now.as_nanos() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_side_stores_the_other_reads() {
+        let (host, fd) = Page::create(10_000).unwrap();
+        let child = Page::open(fd).unwrap();
+        child.set_phase(Phase::Ready);
+        child.count(Cell::Heartbeat);
+        assert!(child.set_begun(0, 7) && child.set_begun(SLOTS - 1, 8) && !child.set_begun(SLOTS, 9));
+        child.set_last_words(b"farewell");
+        child.reset_outbox(40);
+        assert!(child.push_outbox(b"one") && child.push_outbox(b"three"));
+        assert_eq!((host.phase(), host.get(Cell::Heartbeat)), (Phase::Ready, 1));
+        assert_eq!((host.begun(0), host.begun(SLOTS - 1), host.begun(SLOTS)), (Some(7), Some(8), None));
+        assert_eq!(host.last_words(), b"farewell");
+        assert_eq!(host.outbox(), Some((40, b"onethree".to_vec())));
+    }
+
+    #[test]
+    fn lengths_that_cannot_be_are_not_believed() {
+        let (page, _fd) = Page::create(0).unwrap();
+        for length in [WORDS_ROOM as u64 + 1, u64::MAX] {
+            page.set(Cell::WordsLength, length);
+            page.set(Cell::OutboxLength, length);
+            page.set(Cell::Phase, length);
+            assert!(page.last_words().is_empty() && page.outbox().is_none() && page.phase() == Phase::Born);
+            assert!(!page.push_outbox(b"x"));
+        }
+    }
+
+    #[test]
+    fn a_full_outbox_takes_no_more_and_keeps_what_it_has() {
+        let (page, _fd) = Page::create(1).unwrap();
+        assert_eq!(page.outbox_room(), 4096);
+        assert!(page.push_outbox(&[1; 4090]) && !page.push_outbox(&[2; 7]) && page.push_outbox(&[3; 6]));
+        assert_eq!(page.outbox().unwrap().1.len(), 4096);
+    }
+
+    #[test]
+    fn a_file_that_is_no_page_is_refused() {
+        assert!(Page::open(memfd::create(c"x", 4096).unwrap()).is_err());
+        assert!(Page::open(memfd::create(c"x", OUTBOX_AT).unwrap()).is_err());
+        assert!(Page::open(memfd::holding(c"x", &[0; 4096]).unwrap()).is_err());
+    }
+}

@@ -1,0 +1,137 @@
+//! Real processes: this test binary is its own host, fork server and child, and, for what would disturb other tests,
+//! a host of its own that a test starts and watches from outside.
+
+mod child;
+mod context;
+mod death;
+mod hosts;
+mod limits;
+mod output;
+mod server;
+
+pub(crate) use child::child;
+
+use super::launch::{Child, Launcher};
+use super::last_words::Report;
+use super::mode::StartMode;
+use super::reason::{LastWords, Said, reason};
+use super::relay::Relay;
+use super::watch::Status;
+use crate::exit::ExitReason;
+use crate::os::pidfd::PidFd;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+pub(super) const MODES: [StartMode; 2] = [StartMode::ForkServer, StartMode::Exec];
+/// Longer than anything here takes, unless it never ends.
+pub(super) const LONG: Duration = Duration::from_secs(20);
+
+/// A control thread: a runtime, a relay and a launcher.
+pub(super) struct Host {
+    pub(super) relay: Relay,
+    pub(super) launcher: Launcher,
+}
+
+impl Host {
+    /// Runs a test on a host in one mode.
+    pub(super) fn run(mode: StartMode, test: impl AsyncFnOnce(&Host)) {
+        Self::run_with(mode, |_, _| {}, test);
+    }
+
+    pub(super) fn run_with(mode: StartMode, sink: super::relay::Sink, test: impl AsyncFnOnce(&Host)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let relay = Relay::new(sink).unwrap();
+            let host = Host { launcher: Launcher::new(mode, &relay).unwrap(), relay };
+            tokio::time::timeout(LONG, test(&host)).await.expect("in time");
+            assert_eq!(host.launcher.mode(), mode, "the mode that was asked for is the one in use");
+            host.close().await;
+        });
+    }
+
+    /// Runs a test in both modes.
+    pub(super) fn run_both(test: impl AsyncFn(&Host)) {
+        for mode in MODES {
+            Self::run(mode, &test);
+        }
+    }
+
+    /// Starts a child that does what `what` says; see [`child`].
+    pub(super) async fn start(&self, what: &str) -> Child {
+        self.launcher.start(what.as_bytes(), vec![], 0).await.unwrap()
+    }
+
+    /// Starts a child, lets it end, and judges.
+    pub(super) async fn reason_of(&self, what: &str) -> ExitReason {
+        let child = self.start(what).await;
+        child.watch.ended().await;
+        reason(&child.watch.reap(), LastWords::read(&child.page), Said::Nothing, None)
+    }
+
+    pub(super) async fn status_of(&self, what: &str) -> Status {
+        let child = self.start(what).await;
+        child.watch.ended().await;
+        child.watch.reap()
+    }
+
+    /// Ends the server and waits for it, so that what a test counts does not depend on the next.
+    async fn close(self) {
+        let server = self.launcher.server_pid().map(PidFd::open);
+        drop(self.launcher);
+        if let Some(Ok(server)) = server {
+            ended(server).await;
+        }
+    }
+}
+
+/// Waits until a process has ended, whoever reaps it.
+pub(super) async fn ended(pidfd: PidFd) {
+    let seen = move || assert!(ends_within(&pidfd, LONG), "a process never ended");
+    tokio::task::spawn_blocking(seen).await.unwrap();
+}
+
+pub(super) fn ends_within(pidfd: &PidFd, time: Duration) -> bool {
+    let millis = PollTimeout::try_from(time).unwrap();
+    poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], millis).unwrap() == 1
+}
+
+/// The control socket of a child, for blocking use.
+pub(super) struct Line(UnixStream);
+
+impl Line {
+    pub(super) fn new(control: OwnedFd) -> Self {
+        let stream = UnixStream::from(control);
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        Line(stream)
+    }
+
+    /// What the child says, up to a line's end, without it.
+    pub(super) fn read(&mut self) -> String {
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        while self.0.read(&mut byte).expect("the child says something in time") == 1 && byte != *b"\n" {
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).unwrap()
+    }
+
+    pub(super) fn write(&mut self, line: &str) {
+        self.0.write_all(line.as_bytes()).unwrap();
+        self.0.write_all(b"\n").unwrap();
+    }
+}
+
+/// Reads a line from a child that will say one.
+pub(super) async fn heard(child: Child) -> (String, Child) {
+    let copy = child.control.try_clone().unwrap();
+    let line = tokio::task::spawn_blocking(move || Line::new(copy).read()).await.unwrap();
+    (line, child)
+}
+
+/// The report in a child's page.
+pub(super) fn report(child: &Child) -> Option<Report> {
+    LastWords::read(&child.page).report
+}
