@@ -1,0 +1,342 @@
+//! The life of a child, from its first message to its last.
+//!
+//! A child has one thread and on it one runtime. It reads its control socket and its links, and runs its body beside
+//! them. It ends in one of these ways: the body is done and its outcome said; it was told to stop and has; its code
+//! panicked; the host is gone. Whatever the way, what it had accepted for others is pushed out first where that can be
+//! done. It leaves by `exit`, so that what the user registered for that runs.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::exit::ExitReason;
+use crate::link::{self, Driver, Transport};
+use crate::process::control::{self, Remote};
+use crate::process::{last_words, reason};
+use crate::process::page::{Page, Phase};
+use crate::wire::codec;
+use crate::wire::control::{Attach, Birth, BodyKind, Done, Down, Up};
+use bytes::Bytes;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::os::fd::OwnedFd;
+use std::rc::{Rc, Weak};
+use std::sync::OnceLock;
+use tokio::sync::watch;
+use tokio::task::{LocalSet, spawn_local};
+
+use super::conn;
+use super::port::Port;
+use super::room::{Serve, guarded, unwound};
+use super::row::{self, Entry};
+
+/// The exit code of a process that its host left.
+const ABANDONED: i32 = 70;
+
+/// What a process knows of itself.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) name: String,
+    pub(crate) kind: BodyKind,
+}
+
+static IDENTITY: OnceLock<Identity> = OnceLock::new();
+
+thread_local! {
+    static LIFE: RefCell<Weak<Life>> = const { RefCell::new(Weak::new()) };
+}
+
+/// Who this process is, if it is a child.
+pub(crate) fn identity() -> Option<&'static Identity> {
+    IDENTITY.get()
+}
+
+/// What a worker serves: given by the pool, which is above this floor.
+pub(crate) type WorkerBody = fn(Rc<Page>, Bytes) -> Rc<dyn Serve>;
+
+/// Sets up what its events go to: given by the application, which is above this floor.
+pub(crate) type Observe = Box<dyn FnOnce(&Birth)>;
+
+/// The state of a child while it lives.
+pub(crate) struct Life {
+    remote: &'static Remote,
+    birth: Birth,
+    page: Rc<Page>,
+    ports: RefCell<Vec<Rc<Port>>>,
+    /// What serves its links, once it is there.
+    serves: RefCell<Option<Rc<dyn Serve>>>,
+    /// Links that came before that.
+    early: RefCell<Vec<(Attach, Vec<OwnedFd>)>>,
+    stop: watch::Sender<bool>,
+    /// The body waits for the stop itself.
+    heeds: Cell<bool>,
+}
+
+/// Lives, and never returns.
+pub(crate) fn live(control: OwnedFd, page: Page, worker: WorkerBody, observe: Observe) -> ! {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("procession: a child has no runtime: {error}");
+            std::process::exit(ABANDONED);
+        }
+    };
+    let code = LocalSet::new().block_on(&runtime, born(control, Rc::new(page), worker, observe));
+    std::process::exit(code)
+}
+
+async fn born(control: OwnedFd, page: Rc<Page>, worker: WorkerBody, observe: Observe) -> i32 {
+    let Some((control, mut driver)) = open_control(control) else { return ABANDONED };
+    let Some((birth, fds)) = first(&mut driver).await else { return ABANDONED };
+    observe(&birth);
+    control::enter(birth.context);
+    let identity = Identity { name: birth.name.clone(), kind: birth.body.kind };
+    if IDENTITY.set(identity).is_err() {
+        return ABANDONED;
+    }
+    let Ok(remote) = control::adopt(control, birth.settings.clone(), birth.context) else { return ABANDONED };
+    let attach = birth.link;
+    let life = Rc::new(Life {
+        remote,
+        birth,
+        page,
+        ports: RefCell::default(),
+        serves: RefCell::default(),
+        early: RefCell::default(),
+        stop: watch::Sender::new(false),
+        heeds: Cell::new(false),
+    });
+    LIFE.set(Rc::downgrade(&life));
+    if let Some(attach) = attach {
+        life.early.borrow_mut().push((attach, fds));
+    }
+    spawn_local(life.clone().listen(driver));
+    life.page.set_phase(Phase::Initialising);
+    let code = life.run(worker).await;
+    conn::flush().await;
+    life.page.set_phase(Phase::Ending);
+    life.remote.said().await;
+    code
+}
+
+fn open_control(control: OwnedFd) -> Option<(link::Sender, Driver)> {
+    // Control messages carry the inputs of the user's functions: they are as large as those.
+    link::open(Transport::Socket(control), usize::MAX >> 33).ok()
+}
+
+async fn first(driver: &mut Driver) -> Option<(Birth, Vec<OwnedFd>)> {
+    let frame = poll_fn(|cx| driver.poll_next(cx)).await?.ok()?;
+    match codec::decode(&frame.body).ok()? {
+        Down::Birth(birth) => Some((*birth, frame.fds)),
+        _ => None,
+    }
+}
+
+impl Life {
+    async fn run(self: &Rc<Self>, worker: WorkerBody) -> i32 {
+        let (kind, input) = (self.birth.body.kind, self.birth.body.input.clone());
+        let row = match kind {
+            BodyKind::Worker => None,
+            _ => match row::at(self.birth.body.row) {
+                Ok(row) => Some(&row.entry),
+                Err(error) => return self.done(Done::Fault(error)),
+            },
+        };
+        match (kind, row) {
+            (BodyKind::Worker, _) => self.serve(worker(self.page.clone(), input)).await,
+            (BodyKind::Task, Some(Entry::Task(task))) => {
+                let run = guarded(|| (task.run)(input, self.page.clone()));
+                self.until_done(run).await
+            }
+            (BodyKind::Service, Some(Entry::Service(service))) => {
+                let run = guarded(|| (service.run)(input, self.page.clone()));
+                self.until_done(run).await
+            }
+            (BodyKind::Actor, Some(Entry::Actor(actor))) => {
+                let init = guarded(|| (actor.init)(input, self.page.clone()));
+                tokio::select! {
+                    biased;
+                    started = unwound(init) => match started {
+                        Ok(room) => self.serve(room).await,
+                        Err(text) => {
+                            self.remote.say(&Up::InitFailed(text));
+                            reason::FAILED
+                        }
+                    },
+                    () = self.told_to_stop() => self.stopped(),
+                }
+            }
+            (kind, _) => {
+                let what = format!("row {} of this build is no {kind:?}", self.birth.body.row);
+                self.done(Done::Fault(Error::with_kind(ErrorKind::NotInBuild, what)))
+            }
+        }
+    }
+
+    /// A task or service: until it is done, or told to stop and not heeding that itself.
+    async fn until_done(&self, run: impl Future<Output = Done>) -> i32 {
+        self.page.set_phase(Phase::Ready);
+        let stop = async {
+            self.told_to_stop().await;
+            if self.heeds.get() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            done = unwound(run) => self.done(done),
+            () = stop => self.stopped(),
+        }
+    }
+
+    fn done(&self, done: Done) -> i32 {
+        let heeded = *self.stop.borrow() && self.birth.body.kind == BodyKind::Service;
+        let (ended, code) = match done.within(self.birth.settings.frame_limit) {
+            Done::Value(_) if heeded => (Up::Stopped, 0),
+            value @ Done::Value(_) => (Up::Done(value), 0),
+            failure => (Up::Done(failure), reason::FAILED),
+        };
+        self.remote.say(&ended);
+        code
+    }
+
+    async fn told_to_stop(&self) {
+        // It cannot close: this is its sender.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    fn stopped(&self) -> i32 {
+        self.remote.say(&Up::Stopped);
+        0
+    }
+
+    /// An actor or a worker: until it is told to stop.
+    async fn serve(self: &Rc<Self>, serves: Rc<dyn Serve>) -> i32 {
+        *self.serves.borrow_mut() = Some(serves.clone());
+        self.page.set_phase(Phase::Ready);
+        self.remote.say(&Up::Ready);
+        let early = std::mem::take(&mut *self.early.borrow_mut());
+        for (attach, fds) in early {
+            self.attach(attach, fds);
+        }
+        self.told_to_stop().await;
+        // What was sent before the stop was is on the links by now, and counts.
+        for port in self.ports.borrow().iter() {
+            port.drain.notify_one();
+        }
+        for port in self.ports.borrow().clone() {
+            port.drained.notified().await;
+        }
+        serves.stop(ExitReason::Shutdown).await;
+        let ports = self.ports.borrow().clone();
+        for port in ports {
+            port.flushed().await;
+        }
+        self.stopped()
+    }
+
+    /// Reads the control socket until the host is gone.
+    async fn listen(self: Rc<Self>, mut driver: Driver) {
+        loop {
+            let Some(Ok(frame)) = poll_fn(|cx| driver.poll_next(cx)).await else {
+                self.abandoned();
+            };
+            match codec::decode(&frame.body) {
+                Ok(down) => self.hear(down, frame.fds),
+                Err(error) => {
+                    eprintln!("procession: the host said what cannot be read: {error}");
+                    self.abandoned();
+                }
+            }
+        }
+    }
+
+    fn hear(self: &Rc<Self>, down: Down, fds: Vec<OwnedFd>) {
+        match self.remote.hear(down, fds) {
+            None | Some((Down::Birth(_), _)) => {}
+            Some((Down::Attach(attach), fds)) => self.attach(attach, fds),
+            Some((Down::Stop, _)) => drop(self.stop.send_replace(true)),
+            Some((other, _)) => tracing::error!(?other, "an answer came back from where it was heard"),
+        }
+    }
+
+    fn attach(self: &Rc<Self>, attach: Attach, fds: Vec<OwnedFd>) {
+        if self.serves.borrow().is_none() {
+            return self.early.borrow_mut().push((attach, fds));
+        }
+        let settings = &self.birth.settings;
+        let opened = Transport::from_descriptors(fds)
+            .and_then(|transport| Ok(link::open(transport, settings.frame_limit)?));
+        match opened {
+            Ok((sender, driver)) => {
+                let port = Port::new(attach.link, attach.slot, sender, settings);
+                self.ports.borrow_mut().push(port.clone());
+                spawn_local(self.clone().receive(port, driver));
+            }
+            Err(error) => {
+                tracing::error!(%error, "a link could not be opened");
+                self.remote.say(&Up::Closed(attach.link));
+            }
+        }
+    }
+
+    /// Serves one link to its end.
+    async fn receive(self: Rc<Self>, port: Rc<Port>, mut driver: Driver) {
+        let Some(serves) = self.serves.borrow().clone() else { return };
+        let fault = loop {
+            let next = tokio::select! {
+                biased;
+                next = poll_fn(|cx| driver.poll_next(cx)) => next,
+                () = port.drain.notified() => {
+                    // Everything readable was taken before this branch was looked at.
+                    port.drained.notify_one();
+                    continue;
+                }
+            };
+            match next {
+                Some(Ok(frame)) => match port.accept(frame) {
+                    Ok(Some(message)) => serves.clone().deliver(message),
+                    Ok(None) => {}
+                    Err(fault) => break Some(fault),
+                },
+                Some(Err(error)) => break Some(error.to_string()),
+                None => break None,
+            }
+        };
+        match fault {
+            Some(fault) => self.remote.say(&Up::Broken(port.link, fault)),
+            None => self.remote.say(&Up::Closed(port.link)),
+        }
+        port.close();
+        port.drained.notify_one();
+        self.ports.borrow_mut().retain(|other| !Rc::ptr_eq(other, &port));
+    }
+
+    /// The host is gone: there is nobody to work for.
+    fn abandoned(&self) -> ! {
+        std::process::exit(ABANDONED)
+    }
+}
+
+/// Waits until this process is told to stop. A service or task that calls it is not cancelled by a stop any more: it
+/// has its shutdown time to come to its own end.
+///
+/// # Errors
+///
+/// [`ErrorKind::Invalid`] outside the main thread of a task or service.
+pub async fn stopping() -> Result<()> {
+    let life = LIFE.with_borrow(Weak::upgrade).ok_or_else(|| {
+        Error::with_kind(ErrorKind::Invalid, "only a task or service is told to stop: this is neither")
+    })?;
+    life.heeds.set(true);
+    life.told_to_stop().await;
+    Ok(())
+}
+
+/// Ends the process after a panic of the user's code that its hook has written down.
+pub(crate) fn die_of_panic(payload: &(dyn Any + Send)) -> ! {
+    if let Some(life) = LIFE.with_borrow(Weak::upgrade) {
+        // Answers that were given before the panic are not lost with it.
+        life.ports.borrow().iter().for_each(|port| port.flush_now());
+    }
+    last_words::final_panic(payload);
+    std::process::exit(reason::PANICKED)
+}

@@ -1,0 +1,308 @@
+//! What the macros implement: a task, a service, an actor, as the runtime sees them.
+//!
+//! Nothing here is meant to be written by hand. Values cross in encoded form: each trait brings its own way to encode
+//! what it takes and gives, so that byte arguments travel as one block and a value that cannot travel is refused by
+//! the compiler at the annotated item.
+
+use crate::error::{Error, Result};
+use crate::exit::ExitReason;
+use crate::process::page::Page;
+use crate::wire::codec;
+use crate::wire::control::Done;
+use bytes::Bytes;
+use futures::future::LocalBoxFuture;
+use std::fmt::{self, Display};
+use std::future::Future;
+use std::rc::Rc;
+
+use super::room::{Room, Serve};
+use super::row::Row;
+
+/// A function that can run in a process of its own: what `#[task]` makes of it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a task",
+    label = "this function is not annotated",
+    note = "write `#[task]` above the function"
+)]
+pub trait Task: Copy + Send + Sync + 'static {
+    /// What it takes: its argument, or the tuple of its arguments, each in its owned form.
+    type Input: Send + 'static;
+    /// What it gives where it succeeds.
+    type Output: Send + 'static;
+    /// What it gives where it fails; [`Never`] where its output is not a `Result`.
+    type Error: Display + Send + 'static;
+
+    #[doc(hidden)]
+    fn row() -> &'static Row;
+    #[doc(hidden)]
+    fn call(input: Self::Input) -> impl Future<Output = Result<Self::Output, Self::Error>>;
+    #[doc(hidden)]
+    fn encode_input(input: &Self::Input, out: &mut Vec<u8>) -> Result<()>;
+    #[doc(hidden)]
+    fn decode_input(bytes: &mut &[u8]) -> Result<Self::Input>;
+    #[doc(hidden)]
+    fn encode_output(output: &Self::Output, out: &mut Vec<u8>) -> Result<()>;
+    #[doc(hidden)]
+    fn decode_output(bytes: &mut &[u8]) -> Result<Self::Output>;
+    #[doc(hidden)]
+    fn encode_error(error: &Self::Error, out: &mut Vec<u8>) -> Result<()>;
+    #[doc(hidden)]
+    fn decode_error(bytes: &mut &[u8]) -> Result<Self::Error>;
+}
+
+/// A function that runs in a process of its own until it is told to stop: what `#[service]` makes of it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a service",
+    label = "this function is not annotated",
+    note = "write `#[service]` above the function"
+)]
+pub trait Service: Copy + Send + Sync + 'static {
+    /// What it takes: its argument, or the tuple of its arguments, each in its owned form.
+    type Input: Send + 'static;
+    /// What it gives where it fails; [`Never`] where its output is not a `Result`.
+    type Error: Display + 'static;
+
+    #[doc(hidden)]
+    fn row() -> &'static Row;
+    #[doc(hidden)]
+    fn call(input: Self::Input) -> impl Future<Output = Result<(), Self::Error>>;
+    #[doc(hidden)]
+    fn encode_input(input: &Self::Input, out: &mut Vec<u8>) -> Result<()>;
+    #[doc(hidden)]
+    fn decode_input(bytes: &mut &[u8]) -> Result<Self::Input>;
+}
+
+/// A type whose value lives in a process of its own and is called by messages: what `#[actor]` makes of it.
+pub trait Actor: Sized + 'static {
+    #[doc(hidden)]
+    const METHODS: &'static [Method<Self>];
+    #[doc(hidden)]
+    fn row() -> &'static Row;
+    #[doc(hidden)]
+    fn init(arguments: &[u8]) -> impl Future<Output = Result<Result<Self, String>>>;
+    #[doc(hidden)]
+    fn terminate(&mut self, reason: &ExitReason) -> impl Future<Output = ()> {
+        let _ = reason;
+        async {}
+    }
+}
+
+/// The actor behind a ref, as a type that may be named wherever the ref may.
+pub trait Marker: 'static {
+    #[doc(hidden)]
+    fn row() -> &'static Row;
+}
+
+/// One method of an actor.
+#[doc(hidden)]
+pub struct Method<A> {
+    pub name: &'static str,
+    pub run: Run<A>,
+}
+
+/// How a method is entered: alone or beside others, at once or as a future.
+#[doc(hidden)]
+pub enum Run<A> {
+    Shared(fn(&A, Invocation) -> Outcome),
+    SharedAsync(for<'a> fn(&'a A, Invocation) -> LocalBoxFuture<'a, Outcome>),
+    Exclusive(fn(&mut A, Invocation) -> Outcome),
+    ExclusiveAsync(for<'a> fn(&'a mut A, Invocation) -> LocalBoxFuture<'a, Outcome>),
+}
+
+/// One message, about to be handled.
+#[doc(hidden)]
+pub struct Invocation {
+    pub(crate) body: Bytes,
+    pub(crate) page: Rc<Page>,
+    pub(crate) slot: u32,
+    pub(crate) seq: u64,
+}
+
+impl Invocation {
+    /// The encoded arguments, one after another.
+    pub fn arguments(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Marks the message as begun, where the host can read it whatever becomes of this process.
+    pub fn begin(&self) {
+        self.page.begin(self.slot, self.seq);
+    }
+}
+
+/// What a method came to, encoded.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Outcome {
+    Value(Vec<u8>),
+    Failed(Vec<u8>),
+    Fault(Error),
+}
+
+impl Outcome {
+    /// The method's value.
+    pub fn value(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Outcome {
+        Self::written(encode, Outcome::Value)
+    }
+
+    /// The method's own error.
+    pub fn failed(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Outcome {
+        Self::written(encode, Outcome::Failed)
+    }
+
+    fn written(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>, wrap: fn(Vec<u8>) -> Outcome) -> Outcome {
+        let mut out = Vec::new();
+        match encode(&mut out) {
+            Ok(()) => wrap(out),
+            Err(error) => Outcome::Fault(error),
+        }
+    }
+}
+
+/// How a task is entered: once in a process of its own, or for a chunk of a pool's items.
+pub(crate) struct TaskEntry {
+    pub(crate) run: fn(Bytes, Rc<Page>) -> LocalBoxFuture<'static, Done>,
+    pub(crate) chunk: for<'a> fn(&'a mut dyn Chunk) -> LocalBoxFuture<'a, ()>,
+}
+
+/// How a service is entered.
+pub(crate) struct ServiceEntry {
+    pub(crate) run: fn(Bytes, Rc<Page>) -> LocalBoxFuture<'static, Done>,
+}
+
+/// How an actor is entered.
+pub(crate) struct ActorEntry {
+    pub(crate) init: fn(Bytes, Rc<Page>) -> LocalBoxFuture<'static, Result<Rc<dyn Serve>, String>>,
+    pub(crate) methods: fn() -> Vec<&'static str>,
+}
+
+/// Some items of a pool, handed out one by one to the task that maps them.
+pub(crate) trait Chunk {
+    /// The encoded input of the next item. It counts as begun from [`Chunk::begin`] on.
+    fn next(&mut self) -> Option<Bytes>;
+    /// The item's function is entered.
+    fn begin(&mut self);
+    /// The item is done: the outcome, written by `encode`.
+    fn done(&mut self, kind: ItemKind, encode: &mut dyn FnMut(&mut Vec<u8>) -> Result<()>);
+    /// Whether the results must leave before the next item.
+    fn is_full(&self) -> bool;
+    /// Sends the results that there are.
+    fn flush(&mut self) -> LocalBoxFuture<'_, ()>;
+}
+
+/// How an item of a pool ended, as a tag before its encoded outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum ItemKind {
+    Value = 0,
+    Failed = 1,
+    Fault = 2,
+}
+
+impl TaskEntry {
+    pub(crate) const fn of<T: Task>() -> Self {
+        TaskEntry { run: run_task::<T>, chunk: run_chunk::<T> }
+    }
+}
+
+impl ServiceEntry {
+    pub(crate) const fn of<S: Service>() -> Self {
+        ServiceEntry { run: run_service::<S> }
+    }
+}
+
+impl ActorEntry {
+    pub(crate) const fn of<A: Actor>() -> Self {
+        ActorEntry { init: init_actor::<A>, methods: || A::METHODS.iter().map(|method| method.name).collect() }
+    }
+}
+
+fn run_task<T: Task>(input: Bytes, page: Rc<Page>) -> LocalBoxFuture<'static, Done> {
+    Box::pin(async move {
+        let input = match T::decode_input(&mut &input[..]) {
+            Ok(input) => input,
+            Err(error) => return Done::Fault(error),
+        };
+        page.begin(0, 1);
+        match T::call(input).await {
+            Ok(output) => encoded(|out| T::encode_output(&output, out), Done::Value),
+            Err(error) => {
+                let text = format!("{error:#}");
+                encoded(|out| T::encode_error(&error, out), |bytes| Done::Failed(bytes, text))
+            }
+        }
+    })
+}
+
+fn run_service<S: Service>(input: Bytes, page: Rc<Page>) -> LocalBoxFuture<'static, Done> {
+    Box::pin(async move {
+        let input = match S::decode_input(&mut &input[..]) {
+            Ok(input) => input,
+            Err(error) => return Done::Fault(error),
+        };
+        page.begin(0, 1);
+        match S::call(input).await {
+            Ok(()) => Done::Value(Bytes::new()),
+            Err(error) => Done::Failed(Bytes::new(), format!("{error:#}")),
+        }
+    })
+}
+
+fn run_chunk<T: Task>(chunk: &mut dyn Chunk) -> LocalBoxFuture<'_, ()> {
+    Box::pin(async move {
+        while let Some(item) = chunk.next() {
+            let input = match T::decode_input(&mut &item[..]) {
+                Ok(input) => input,
+                Err(error) => {
+                    chunk.done(ItemKind::Fault, &mut |out| Ok(codec::encode(&error, out)?));
+                    continue;
+                }
+            };
+            chunk.begin();
+            match T::call(input).await {
+                Ok(output) => chunk.done(ItemKind::Value, &mut |out| T::encode_output(&output, out)),
+                Err(error) => chunk.done(ItemKind::Failed, &mut |out| T::encode_error(&error, out)),
+            }
+            if chunk.is_full() {
+                chunk.flush().await;
+            }
+        }
+    })
+}
+
+fn init_actor<A: Actor>(
+    input: Bytes,
+    page: Rc<Page>,
+) -> LocalBoxFuture<'static, Result<Rc<dyn Serve>, String>> {
+    Box::pin(async move {
+        page.begin(0, 1);
+        let actor = A::init(&input).await.map_err(|error| format!("{error:#}"))??;
+        Ok(Rc::new(Room::new(actor, page)) as Rc<dyn Serve>)
+    })
+}
+
+fn encoded(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>, wrap: impl FnOnce(Bytes) -> Done) -> Done {
+    let mut out = Vec::new();
+    match encode(&mut out) {
+        Ok(()) => wrap(out.into()),
+        Err(error) => Done::Fault(error),
+    }
+}
+
+impl fmt::Debug for TaskEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("task")
+    }
+}
+
+impl fmt::Debug for ServiceEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("service")
+    }
+}
+
+impl fmt::Debug for ActorEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "actor with methods {:?}", (self.methods)())
+    }
+}

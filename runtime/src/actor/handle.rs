@@ -1,0 +1,250 @@
+//! [`ActorRef`]: what you hold of an actor.
+//!
+//! A ref is a capability: the id of a child and a number that cannot be guessed, or a name that is looked up whenever a
+//! link is made. It knows no address, so it stays good across restarts and can be sent anywhere.
+
+use crate::error::{CallError, Error, ErrorKind, Result};
+use crate::process::control;
+use crate::wire::control::{Answer, ChildId, Cap, Info, Request, Target};
+use crate::exit::KillCause;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::contract::Marker;
+use super::monitor::Monitor;
+use super::peer::Peer;
+
+/// A handle to an actor: cloneable, serialisable, and good across the actor's restarts.
+///
+/// `#[actor]` makes one with a method for each method of the actor, which derefs to this. Dropping a ref stops nothing:
+/// an actor lives until it is stopped, its supervisor gives it up, or the process that started it ends.
+pub struct ActorRef<M> {
+    handle: Arc<Handle>,
+    marker: PhantomData<fn() -> M>,
+}
+
+/// The part that all clones share.
+pub(crate) struct Handle {
+    target: Target,
+    row: u32,
+    /// The peers of the runtimes in which it was used: one, nearly always.
+    peers: Mutex<Vec<Arc<Peer>>>,
+}
+
+impl Handle {
+    pub(crate) fn new(target: Target, row: u32) -> Arc<Handle> {
+        Arc::new(Handle { target, row, peers: Mutex::default() })
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The peer of the current runtime.
+    pub(crate) fn peer(&self) -> Result<Arc<Peer>> {
+        let runtime = control::within_runtime("a message")?.id();
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = peers.iter().find(|peer| peer.runtime() == runtime) {
+            return Ok(peer.clone());
+        }
+        let peer = Peer::of(&self.target, self.row)?;
+        peers.push(peer.clone());
+        Ok(peer)
+    }
+
+    /// Waits until what was accepted for the actor is on its way.
+    pub(crate) async fn flushed(&self) {
+        if let Some(conn) = self.peer().ok().and_then(|peer| peer.live()) {
+            conn.flushed().await;
+        }
+    }
+}
+
+impl<M: Marker> ActorRef<M> {
+    /// A ref to whoever has this name when a message is sent. A name is looked up again after its bearer ended.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self::to(Target::Named(name.into()))
+    }
+
+    /// The actor that has this name now.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if nobody has it, [`ErrorKind::Invalid`] if its bearer is an actor of another type.
+    pub async fn lookup(name: &str) -> Result<Self> {
+        let request = Request::Lookup { name: name.to_owned(), row: M::row().position() };
+        match control::client().ask(request).await?.answer {
+            Answer::Found { child, cap } => Ok(Self::to(Target::Child(child, cap))),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The process id of the living incarnation, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Stopped`] if the actor has ended for good.
+    pub async fn pid(&self) -> Result<Option<u32>> {
+        Ok(self.info().await?.pid)
+    }
+
+    /// The actor's name.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Stopped`] if the actor has ended for good.
+    pub async fn name(&self) -> Result<String> {
+        Ok(self.info().await?.name)
+    }
+
+    /// What the control plane knows of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Stopped`] if the actor has ended for good.
+    pub async fn info(&self) -> Result<Info> {
+        match self.ask(|target| Request::Inspect { target }).await? {
+            Answer::Info(info) => Ok(info),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Waits until it is up: at once, or after a restart.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Stopped`] if the actor has ended for good.
+    pub async fn ready(&self) -> Result<()> {
+        self.ask(|target| Request::Ready { target }).await.map(drop)
+    }
+
+    /// Stops it for good, in order: what was sent before is handled, `#[terminate]` runs, and its process ends; if it
+    /// takes longer than its shutdown time it is killed. Returns when it has ended and its last output was relayed.
+    ///
+    /// Later calls fail with [`CallError::Stopped`]. Stopping one that has ended is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if the ref is by name and nobody has it.
+    pub async fn stop(&self) -> Result<()> {
+        self.handle.flushed().await;
+        match self.ask(|target| Request::Stop { target }).await {
+            Err(error) if error.kind() == ErrorKind::Stopped => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Kills its process with SIGKILL. Its supervisor then does what its restart policy says.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Stopped`] if the actor has ended for good.
+    pub async fn kill(&self) -> Result<()> {
+        self.ask(|target| Request::Kill { target, cause: KillCause::Asked }).await.map(drop)
+    }
+
+    /// Hands it to the program: it outlives the process that started it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Stopped`] if the actor has ended for good.
+    pub async fn detach(&self) -> Result<()> {
+        self.ask(|target| Request::Detach { target }).await.map(drop)
+    }
+
+    /// The ends of its incarnations, from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Stopped`] if the actor has ended for good.
+    pub async fn monitor(&self) -> Result<Monitor> {
+        Monitor::of(self.handle.target().clone()).await
+    }
+
+    async fn ask(&self, request: impl FnOnce(Target) -> Request) -> Result<Answer> {
+        let request = request(self.handle.target().clone());
+        Ok(control::client().ask(request).await?.answer)
+    }
+}
+
+impl<M: Marker> ActorRef<M> {
+    pub(crate) fn to(target: Target) -> Self {
+        ActorRef { handle: Handle::new(target, M::row().position()), marker: PhantomData }
+    }
+
+    pub(crate) fn child(child: ChildId, cap: Cap) -> Self {
+        Self::to(Target::Child(child, cap))
+    }
+}
+
+impl<M> ActorRef<M> {
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+}
+
+pub(crate) fn unexpected(answer: &Answer) -> Error {
+    Error::with_kind(ErrorKind::Protocol, format_args!("the control plane gave an answer to another question: {answer:?}"))
+}
+
+/// Calls that fail before they are sent say why in the words of a call.
+impl<E> CallError<E> {
+    pub(crate) fn from_fault(error: Error) -> Self {
+        match error.kind() {
+            ErrorKind::Stopped => CallError::Stopped,
+            ErrorKind::Timeout => CallError::Timeout,
+            _ => CallError::Other(error),
+        }
+    }
+}
+
+impl<M> Clone for ActorRef<M> {
+    fn clone(&self) -> Self {
+        ActorRef { handle: self.handle.clone(), marker: PhantomData }
+    }
+}
+
+impl<M> PartialEq for ActorRef<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.handle.target == other.handle.target
+    }
+}
+
+impl<M> Eq for ActorRef<M> {}
+
+impl<M> Hash for ActorRef<M> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.handle.target.hash(state);
+    }
+}
+
+impl<M: Marker> fmt::Debug for ActorRef<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let actor = M::row().key.name;
+        match &self.handle.target {
+            Target::Child(id, _) => write!(f, "{actor}Ref({id})"),
+            Target::Named(name) => write!(f, "{actor}Ref({name:?})"),
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.target.fmt(f)
+    }
+}
+
+impl<M> Serialize for ActorRef<M> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.handle.target.serialize(serializer)
+    }
+}
+
+impl<'de, M: Marker> Deserialize<'de> for ActorRef<M> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Target::deserialize(deserializer).map(Self::to)
+    }
+}
