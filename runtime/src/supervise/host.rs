@@ -1,0 +1,199 @@
+//! The control plane: the one loop that acts, and all that it knows.
+//!
+//! It runs on a thread of its own with a runtime of its own. Everything reaches it as an [`Event`], in one queue: what
+//! was asked, what children said, how they ended, timers. It asks the deciders of the tree what to do and does it.
+//! Nothing here waits: what takes time (a start, a life) is a task of its own that reports back as an event.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `child` | what is known of each child |
+//! | `life` | one process of a child |
+//! | `tree` | deciders: events in, actions out |
+//! | `requests` | what is asked of the host, and by whom |
+//! | `links` | introductions, and the fate of links |
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::exit::KillCause;
+use crate::link::LinkKind;
+use crate::process::control::Asked;
+use crate::process::{self, Launcher, Relay, StartMode, Status};
+use crate::wire::control::{ChildId, Context, LinkId, Settings, Up};
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Instant;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use super::child::Child;
+use super::decide::{Incarnation, Timer};
+use super::links::Link;
+use super::requests::{Ear, Reply};
+
+/// What a host is told before it starts.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) start: StartMode,
+    pub(crate) link: LinkKind,
+    pub(crate) settings: Settings,
+    /// Takes one record of a child's log.
+    pub(crate) replay: fn(i32, &[u8]),
+    /// What a child need not log, as directives.
+    pub(crate) log: fn() -> String,
+}
+
+/// One process of one child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Who {
+    pub(crate) child: ChildId,
+    pub(crate) incarnation: Incarnation,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Asked(Asked),
+    Launched(Who, Result<process::Child>),
+    Said(Who, Up, Vec<OwnedFd>),
+    /// It said what cannot be understood.
+    Garbled(Who, String),
+    Exited(Who, Status),
+    /// An item of a pool has taken too long.
+    Overdue(Who),
+    /// The last output of a process that ended was relayed.
+    Relayed(Who),
+    /// A timer of this supervisor's decider.
+    Fired(ChildId, Timer),
+}
+
+/// All that the control plane knows.
+pub(crate) struct Host {
+    pub(super) config: Config,
+    pub(super) launcher: Result<Rc<Launcher>>,
+    pub(super) relay: Rc<Relay>,
+    pub(super) events: mpsc::UnboundedSender<Event>,
+    pub(super) epoch: Instant,
+    pub(super) children: HashMap<ChildId, Child>,
+    /// Who has which name: children that have not ended for good.
+    pub(super) names: HashMap<(Context, String), ChildId>,
+    /// The root supervisor of each context.
+    pub(super) roots: HashMap<Context, ChildId>,
+    pub(super) links: HashMap<LinkId, Link>,
+    pub(super) monitors: Vec<Ear>,
+    /// Those who wait until a child or a tree is up.
+    pub(super) awaiting: Vec<(ChildId, Reply)>,
+    /// What deciders have yet to hear: never while the actions of another decision are carried out.
+    pub(super) undecided: VecDeque<(ChildId, super::decide::Event)>,
+    last: u64,
+}
+
+/// Runs the control plane on a thread of its own, which begins with `begin`; it takes requests at once.
+pub(crate) fn start(config: Result<Config>, begin: fn()) -> mpsc::UnboundedSender<Asked> {
+    let (inbox, asked) = mpsc::unbounded_channel();
+    let thread = std::thread::Builder::new().name("procession".to_owned());
+    let run = move || {
+        begin();
+        run(config, asked);
+    };
+    if let Err(error) = thread.spawn(run) {
+        // The receiver is gone with the closure: each request fails, saying that the host is going down.
+        eprintln!("procession: the control plane has no thread: {error}");
+    }
+    inbox
+}
+
+fn run(config: Result<Config>, asked: mpsc::UnboundedReceiver<Asked>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return eprintln!("procession: the control plane has no runtime: {error}"),
+    };
+    LocalSet::new().block_on(&runtime, serve(config, asked));
+    // Not dropped: this thread is the parent of the children, and its end would be theirs.
+}
+
+async fn serve(config: Result<Config>, mut asked: mpsc::UnboundedReceiver<Asked>) {
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => return refuse(&error, asked).await,
+    };
+    let (events, mut happened) = mpsc::unbounded_channel();
+    let relay = match Relay::new(config.replay) {
+        Ok(relay) => Rc::new(relay),
+        Err(error) => return refuse(&Error::from(error).context("the output of children cannot be relayed"), asked).await,
+    };
+    let mut host = Host::new(config, relay, events);
+    loop {
+        tokio::select! {
+            biased;
+            event = happened.recv() => match event {
+                Some(event) => host.on(event),
+                None => return,
+            },
+            request = asked.recv() => match request {
+                Some(request) => host.on(Event::Asked(request)),
+                None => std::future::pending().await,
+            },
+        }
+    }
+}
+
+/// A host that cannot be one says why to whoever asks.
+async fn refuse(error: &Error, mut asked: mpsc::UnboundedReceiver<Asked>) {
+    while let Some(asked) = asked.recv().await {
+        let _ = asked.answer.send(Err(error.clone()));
+    }
+}
+
+impl Host {
+    fn new(config: Config, relay: Rc<Relay>, events: mpsc::UnboundedSender<Event>) -> Self {
+        let launcher = Launcher::new(config.start, &relay).map(Rc::new);
+        Host {
+            launcher: launcher.map_err(|error| error.context("children cannot be started")),
+            config,
+            relay,
+            events,
+            epoch: Instant::now(),
+            children: HashMap::new(),
+            names: HashMap::new(),
+            roots: HashMap::new(),
+            links: HashMap::new(),
+            monitors: Vec::new(),
+            awaiting: Vec::new(),
+            undecided: VecDeque::new(),
+            last: 0,
+        }
+    }
+
+    fn on(&mut self, event: Event) {
+        match event {
+            Event::Asked(asked) => self.asked(asked),
+            Event::Launched(who, launched) => self.launched(who, launched),
+            Event::Said(who, up, fds) => self.said(who, up, fds),
+            Event::Garbled(who, fault) => {
+                if let Some(life) = self.life(who) {
+                    life.condemn(fault);
+                }
+            }
+            Event::Overdue(who) => {
+                if let Some(life) = self.life(who) {
+                    life.kill(KillCause::Timeout);
+                }
+            }
+            Event::Exited(who, status) => self.exited(who, status),
+            Event::Relayed(who) => self.relayed(who),
+            Event::Fired(supervisor, timer) => self.decide(supervisor, super::decide::Event::Fired(timer)),
+        }
+        self.settle();
+        self.answer_those_waiting();
+    }
+
+    /// A number that was never used: for a child, a link.
+    pub(super) fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+}
+
+pub(super) fn stopped(name: &str) -> Error {
+    Error::with_kind(ErrorKind::Stopped, format_args!("`{name}` has stopped"))
+}

@@ -1,0 +1,231 @@
+//! One incarnation of a child, as the host sees it: its process, its control socket, its links.
+
+use crate::error::Error;
+use crate::exit::{ExitReason, KillCause};
+use crate::link::{self, Driver};
+use crate::process::page::Cell;
+use crate::process::reason::{self, LastWords};
+use crate::process::{Page, Relay, Status, Watch};
+use crate::wire::codec;
+use crate::wire::control::{Done, Down, LinkId, Salvage, Up};
+use crate::wire::frame::{Head, Kind};
+use std::future::poll_fn;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::decide::Incarnation;
+use super::host::{Event, Who};
+
+/// How long a process may have closed its control socket before it is killed for that: its death is noticed sooner.
+const EOF_GRACE: Duration = Duration::from_secs(1);
+
+/// A process, from its start to its end.
+pub(crate) struct Life {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) pid: i32,
+    pub(crate) page: Page,
+    pub(crate) since: Instant,
+    pub(crate) ready: bool,
+    /// It was told to stop.
+    pub(crate) asked: bool,
+    pub(crate) said: Said,
+    /// The links that it serves.
+    pub(crate) links: Vec<LinkId>,
+    /// Watches the time of its items.
+    pub(crate) timer: Option<AbortHandle>,
+    slots: Slots,
+    watch: Rc<Watch>,
+    control: link::Sender,
+}
+
+/// What a process said and what was done to it, before it ended.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    pub(crate) init_failed: Option<String>,
+    pub(crate) done: Option<Done>,
+    pub(crate) stopped: bool,
+    pub(crate) killed: Option<KillCause>,
+    pub(crate) fault: Option<String>,
+}
+
+/// The cells of a status page that count what had begun on each link. The first is the body's own.
+#[derive(Debug, Default)]
+struct Slots {
+    used: u32,
+    free: Vec<u32>,
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        if let Some(timer) = &self.timer {
+            timer.abort();
+        }
+    }
+}
+
+impl Slots {
+    fn take(&mut self) -> Option<u32> {
+        self.free.pop().or_else(|| {
+            self.used += 1;
+            (self.used < Page::LINKS).then_some(self.used)
+        })
+    }
+}
+
+impl Life {
+    pub(crate) fn new(incarnation: Incarnation, pid: i32, page: Page, watch: Rc<Watch>, control: link::Sender) -> Life {
+        Life {
+            incarnation,
+            pid,
+            page,
+            since: Instant::now(),
+            ready: false,
+            asked: false,
+            said: Said::default(),
+            links: Vec::new(),
+            timer: None,
+            slots: Slots::default(),
+            watch,
+            control,
+        }
+    }
+
+    /// The slot of the link that is made with the process.
+    pub(crate) const FIRST_SLOT: u32 = 1;
+
+    /// A link whose slot was given out before there was a process.
+    pub(crate) fn adopt(&mut self, slot: u32) {
+        self.slots.used = self.slots.used.max(slot);
+    }
+
+    pub(crate) fn control(&self) -> link::Sender {
+        self.control.clone()
+    }
+
+    pub(crate) fn say(&self, down: &Down, fds: Vec<OwnedFd>) {
+        say(&self.control, down, fds);
+    }
+
+    /// The first reason counts: what follows is only its consequence.
+    pub(crate) fn kill(&mut self, cause: KillCause) {
+        self.said.killed.get_or_insert(cause);
+        self.strike();
+    }
+
+    /// Kills it for what it did.
+    pub(crate) fn condemn(&mut self, fault: String) {
+        self.said.fault.get_or_insert(fault);
+        self.strike();
+    }
+
+    fn strike(&self) {
+        if let Err(error) = self.watch.signal(libc::SIGKILL) {
+            tracing::error!(pid = self.pid, %error, "a process could not be killed");
+        }
+    }
+
+    /// A cell for a new link, at zero.
+    pub(crate) fn slot(&mut self) -> Result<u32, Error> {
+        let slot = self.slots.take().ok_or_else(|| {
+            Error::msg(format_args!("process {} serves {} links already: it can take no more", self.pid, Page::LINKS))
+        })?;
+        self.page.reset(slot);
+        Ok(slot)
+    }
+
+    pub(crate) fn release(&mut self, link: LinkId, slot: u32) {
+        self.links.retain(|other| *other != link);
+        self.slots.free.push(slot);
+    }
+
+    /// Why it ended: what it said counts where the wait status agrees.
+    pub(crate) fn reason(&mut self, status: &Status) -> ExitReason {
+        let killed = matches!(status, Status::Signaled { signal, .. } if *signal == libc::SIGKILL);
+        if killed && let Some(fault) = self.said.fault.take() {
+            return ExitReason::ProtocolError(fault);
+        }
+        let said = match (&self.said.done, &self.said.init_failed) {
+            _ if self.said.stopped => reason::Said::Stopped,
+            (Some(Done::Value(_)), _) => reason::Said::Returned,
+            (Some(Done::Failed(_, text)), _) => reason::Said::Failed(text.clone()),
+            (Some(Done::Fault(error)), _) => reason::Said::Failed(format!("{error:#}")),
+            (None, Some(text)) => reason::Said::InitFailed(text.clone()),
+            (None, None) => reason::Said::Nothing,
+        };
+        reason::reason(status, LastWords::read(&self.page), said, self.said.killed)
+    }
+
+    /// What a pool's worker left of the chunk that it was on.
+    pub(crate) fn salvage(&self) -> Option<Salvage> {
+        let seq = self.page.get(Cell::Job);
+        let (base, results) = self.page.outbox().filter(|_| seq > 0)?;
+        Some(Salvage { seq, begun: self.page.get(Cell::ItemBegun), base, results: results.into() })
+    }
+}
+
+pub(crate) fn say(control: &link::Sender, down: &Down, fds: Vec<OwnedFd>) {
+    let mut body = Vec::new();
+    match codec::encode(down, &mut body) {
+        // One that is dead hears nothing, and its end is on its way here.
+        Ok(()) => drop(control.send(Head::new(Kind::Control), body, fds)),
+        Err(error) => tracing::error!(%error, "a message to a child was lost"),
+    }
+}
+
+/// Kills a pool's worker whose item takes too long. It looks four times within the time that an item may take.
+pub(crate) async fn time(who: Who, page: Page, limit: Duration, events: mpsc::UnboundedSender<Event>) {
+    let mut tick = tokio::time::interval((limit / 4).max(Duration::from_millis(1)));
+    loop {
+        tick.tick().await;
+        if page.item_age().is_some_and(|age| age > limit) && events.send(Event::Overdue(who)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads what a process says until it is dead, then says how it ended.
+///
+/// The order of the events is the order of the truth: all that it said, then its end, then that its last output was
+/// relayed.
+pub(crate) async fn attend(
+    who: Who,
+    pid: i32,
+    mut driver: Driver,
+    watch: Rc<Watch>,
+    relay: Rc<Relay>,
+    events: mpsc::UnboundedSender<Event>,
+) {
+    let hear = |frame: link::Incoming| match codec::decode::<Up>(&frame.body) {
+        Ok(up) => drop(events.send(Event::Said(who, up, frame.fds))),
+        Err(error) => drop(events.send(Event::Garbled(who, error.to_string()))),
+    };
+    let mut open = true;
+    loop {
+        tokio::select! {
+            biased;
+            next = poll_fn(|cx| driver.poll_next(cx)), if open => match next {
+                Some(Ok(frame)) => hear(frame),
+                Some(Err(error)) => {
+                    open = false;
+                    let _ = events.send(Event::Garbled(who, error.to_string()));
+                }
+                None => {
+                    open = false;
+                    if tokio::time::timeout(EOF_GRACE, watch.ended()).await.is_err() {
+                        let _ = events.send(Event::Garbled(who, "it closed its control socket".to_owned()));
+                    }
+                }
+            },
+            () = watch.ended() => break,
+        }
+    }
+    if open {
+        driver.drain().frames.into_iter().for_each(hear);
+    }
+    let _ = events.send(Event::Exited(who, watch.reap()));
+    relay.drained(pid).await;
+    let _ = events.send(Event::Relayed(who));
+}

@@ -1,0 +1,481 @@
+//! What is asked of the host, by its own threads and by its children, and how each is answered.
+
+use crate::actor::row::NO_ROW;
+use crate::error::{Error, ErrorKind, Result};
+use crate::exit::{ExitReason, KillCause};
+use crate::link;
+use crate::process::control::{Answered, Asked};
+use crate::process::StartMode;
+use crate::wire::codec;
+use crate::wire::control::{Answer, BodyKind, Cap, ChildId, Context, Down, Exit, Fate, Info, Request, Target, Up};
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+use tokio::sync::{mpsc, oneshot};
+
+use super::child::{Child, Joiner, Process, Starter, Supervisor, Work};
+use super::decide::{self, Decider};
+use super::host::{Host, Who, stopped};
+use super::spec::{Policy, Rules};
+use super::{name, node};
+
+/// Who waits for an answer.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// A thread of the host.
+    Local(oneshot::Sender<Result<Answered>>),
+    /// A child, by its number for the request.
+    Remote { who: Who, control: link::Sender, id: u64 },
+    Nobody,
+}
+
+/// Who hears of exits.
+pub(crate) struct Ear {
+    pub(super) child: ChildId,
+    monitor: u64,
+    /// The child that asked; `None` is the host.
+    by: Option<ChildId>,
+    exits: Exits,
+}
+
+enum Exits {
+    Local(mpsc::UnboundedSender<Exit>),
+    Remote(link::Sender),
+}
+
+/// Who asks.
+struct Asker {
+    child: Option<ChildId>,
+    context: Context,
+    reply: Reply,
+    exits: Option<Exits>,
+}
+
+impl Reply {
+    /// Answers. Whoever no longer waits gets nothing, and what the answer carried is closed.
+    pub(super) fn answer(self, answer: Result<Answer>) {
+        match answer {
+            Ok(answer) => self.answer_with(answer, Vec::new(), None),
+            Err(error) => match self {
+                Reply::Local(asker) => drop(asker.send(Err(error))),
+                Reply::Remote { control, id, .. } => {
+                    super::life::say(&control, &Down::Answer(id, Err(error)), Vec::new());
+                }
+                Reply::Nobody => {}
+            },
+        }
+    }
+
+    pub(super) fn answer_with(self, answer: Answer, fds: Vec<OwnedFd>, fate: Option<oneshot::Receiver<Fate>>) {
+        match self {
+            Reply::Local(asker) => drop(asker.send(Ok(Answered { answer, fds, fate }))),
+            Reply::Remote { control, id, .. } => super::life::say(&control, &Down::Answer(id, Ok(answer)), fds),
+            Reply::Nobody => {}
+        }
+    }
+}
+
+impl Starter {
+    /// The child is up.
+    pub(super) fn started(self, child: ChildId, cap: Cap, pid: u32) {
+        let (link, ours, fate) = match self.link {
+            Some(first) => (Some(first.introduced), first.ours, first.fate),
+            None => (None, Vec::new(), None),
+        };
+        self.reply.answer_with(Answer::Started { child, cap, pid, link }, ours, fate);
+    }
+}
+
+impl Host {
+    pub(super) fn asked(&mut self, asked: Asked) {
+        let Asked { context, request, answer, exits } = asked;
+        let (reply, exits) = (Reply::Local(answer), exits.map(Exits::Local));
+        self.handle(request, Asker { child: None, context, reply, exits });
+    }
+
+    pub(super) fn said(&mut self, who: Who, up: Up, _fds: Vec<OwnedFd>) {
+        let Some(life) = self.life(who) else { return };
+        match up {
+            Up::Ready => self.ready(who),
+            Up::InitFailed(text) => life.said.init_failed = Some(text),
+            Up::Done(done) => life.said.done = Some(done),
+            Up::Stopped => life.said.stopped = true,
+            Up::Closed(link) => self.link_closed(who, link),
+            Up::Broken(link, fault) => self.link_broken(Some(who.child), link, fault),
+            Up::Request(id, request) => {
+                let control = life.control();
+                let context = self.children.get(&who.child).map(|child| child.context).unwrap_or_default();
+                let exits = Some(Exits::Remote(control.clone()));
+                let reply = Reply::Remote { who, control, id };
+                self.handle(request, Asker { child: Some(who.child), context, reply, exits });
+            }
+        }
+    }
+
+    fn handle(&mut self, request: Request, asker: Asker) {
+        let Asker { child: by, context, reply, exits } = asker;
+        match request {
+            Request::Spawn { spec, link } => self.spawn(&spec, link, by, context, reply),
+            Request::Start { tree } => self.spawn(&tree, false, by, context, reply),
+            Request::Introduce { target, row } => match self.find(&target, context, Some(row)) {
+                Ok(id) => self.introduce(id, reply),
+                Err(error) => reply.answer(Err(error)),
+            },
+            Request::Lookup { name, row } => {
+                let found = self.find(&Target::Named(name), context, Some(row));
+                reply.answer(found.and_then(|id| self.found(id)));
+            }
+            Request::Join { target } => self.join_task(&target, context, reply),
+            Request::Kill { target, cause } => self.kill_asked(&target, context, cause, reply),
+            Request::Stop { target } => self.stop_asked(&target, context, reply),
+            Request::Detach { target } => {
+                let found = self.find(&target, context, None).map(|id| {
+                    self.children.entry(id).and_modify(|child| child.owner = None);
+                    Answer::Done
+                });
+                reply.answer(found);
+            }
+            Request::Monitor { target, monitor } => {
+                let found = self.find(&target, context, None).map(|child| {
+                    let ear = exits.map(|exits| Ear { child, monitor, by, exits });
+                    self.monitors.extend(ear);
+                    Answer::Done
+                });
+                reply.answer(found);
+            }
+            Request::Unmonitor { monitor } => {
+                self.monitors.retain(|ear| (ear.by, ear.monitor) != (by, monitor));
+                reply.answer(Ok(Answer::Done));
+            }
+            Request::Inspect { target } => {
+                let info = self.find(&target, context, None).and_then(|id| self.info(id));
+                reply.answer(info.map(Answer::Info));
+            }
+            Request::Ready { target } => match self.find(&target, context, None) {
+                Ok(id) => self.awaiting.push((id, reply)),
+                Err(error) => reply.answer(Err(error)),
+            },
+            Request::List { target } => {
+                let list = self.find(&target, context, None).map(|id| {
+                    let mut list = Vec::new();
+                    self.list(id, 0, &mut list);
+                    Answer::List(list)
+                });
+                reply.answer(list);
+            }
+            Request::Active => reply.answer(Ok(Answer::List(self.active(context)))),
+            Request::Mode => reply.answer(self.mode()),
+            Request::Broken { link, what } => {
+                self.link_broken(by, link, what);
+                reply.answer(Ok(Answer::Done));
+            }
+            Request::End => self.end(context, reply),
+        }
+    }
+}
+
+/// Starting.
+impl Host {
+    fn spawn(&mut self, spec: &[u8], link: bool, by: Option<ChildId>, context: Context, reply: Reply) {
+        let started = codec::decode::<node::Node>(spec).map_err(Error::from).and_then(|node| {
+            self.check_names(&node, context)?;
+            Ok(node)
+        });
+        let node = match started {
+            Ok(node) => node,
+            Err(error) => return reply.answer(Err(error)),
+        };
+        let root = self.root(context);
+        let policy = node.policy.clone();
+        let id = self.adopt(node, context, by);
+        let Some(tree) = self.children.get_mut(&root).and_then(Child::supervisor_mut) else { return };
+        match tree.decider.add(policy) {
+            Ok((seat, actions)) => {
+                tree.seats.insert(seat, id);
+                if let Some(child) = self.children.get_mut(&id) {
+                    child.under = Some((root, seat));
+                    child.starter = Some(Starter { reply, link: None, wants_link: link });
+                }
+                self.act(root, actions);
+            }
+            Err(error) => {
+                self.children.remove(&id);
+                reply.answer(Err(error));
+            }
+        }
+    }
+
+    fn check_names(&self, node: &node::Node, context: Context) -> Result<()> {
+        let names = node.names();
+        name::check_all(names.iter().copied())?;
+        match names.into_iter().find(|name| self.names.contains_key(&(context, (*name).to_owned()))) {
+            Some(taken) => Err(name::taken(taken)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a child, and what is below it, into the books.
+    fn adopt(&mut self, node: node::Node, context: Context, owner: Option<ChildId>) -> ChildId {
+        let id = ChildId(self.number());
+        let (work, label) = match node.work {
+            node::Work::Process(process) => {
+                let label = process.label.clone();
+                (Work::Process(Process::new(process)), label)
+            }
+            node::Work::Supervisor { rules, children } => {
+                let listed = children.into_iter().map(|child| self.adopt(child, context, None)).collect();
+                (Work::Supervisor(Supervisor::of(rules, listed)), "supervisor".to_owned())
+            }
+        };
+        let name = node.name.unwrap_or_else(|| format!("{label}-{}", id.0));
+        let child = Child::new(id, Cap(crate::os::random()), context, name, node.policy, owner, work);
+        self.names.insert((context, child.name.clone()), id);
+        self.children.insert(id, child);
+        id
+    }
+
+    /// The supervisor of everything in a context that has no other.
+    fn root(&mut self, context: Context) -> ChildId {
+        if let Some(root) = self.roots.get(&context) {
+            return *root;
+        }
+        let id = ChildId(self.number());
+        let work = Work::Supervisor(Supervisor::of(Rules::root(), Vec::new()));
+        let cap = Cap(crate::os::random());
+        let child = Child::new(id, cap, context, String::new(), Policy::supervisor(), None, work);
+        self.children.insert(id, child);
+        self.roots.insert(context, id);
+        self.begin(id);
+        self.settle();
+        id
+    }
+
+    /// Stops everything in a context.
+    fn end(&mut self, context: Context, reply: Reply) {
+        match self.roots.get(&context).copied() {
+            Some(root) => {
+                if let Some(root) = self.children.get_mut(&root) {
+                    root.stoppers.push(reply);
+                }
+                self.decide(root, decide::Event::Stop);
+            }
+            None => reply.answer(Ok(Answer::Done)),
+        }
+    }
+}
+
+/// Ending.
+impl Host {
+    fn join_task(&mut self, target: &Target, context: Context, reply: Reply) {
+        let id = match self.find_any(target, context) {
+            Ok(id) => id,
+            Err(error) => return reply.answer(Err(error)),
+        };
+        if let Some(process) = self.process_mut(id) {
+            process.joiner = Joiner::Waiting(reply);
+        }
+        self.finish(id);
+    }
+
+    fn kill_asked(&mut self, target: &Target, context: Context, cause: KillCause, reply: Reply) {
+        let id = match self.find(target, context, None) {
+            Ok(id) => id,
+            Err(error) => return reply.answer(Err(error)),
+        };
+        let Some(process) = self.process_mut(id) else {
+            return reply.answer(Err(Error::with_kind(ErrorKind::Invalid, "a supervisor has no process to kill")));
+        };
+        match (&mut process.life, &mut process.launching) {
+            (Some(life), _) => life.kill(cause),
+            (None, Some(launching)) => launching.kill = Some(cause),
+            (None, None) => return reply.answer(Ok(Answer::Done)),
+        }
+        process.killers.push(reply);
+    }
+
+    /// A child of the root is forgotten once it has stopped; one of a tree keeps its seat there.
+    fn stop_asked(&mut self, target: &Target, context: Context, reply: Reply) {
+        let id = match self.find(target, context, None) {
+            Ok(id) => id,
+            Err(error) => return reply.answer(Err(error)),
+        };
+        if let Some(child) = self.children.get_mut(&id) {
+            child.stoppers.push(reply);
+        }
+        let at_root = self.is_at_root(id);
+        self.decide_above(id, if at_root { decide::Event::RemoveChild } else { decide::Event::StopChild });
+    }
+
+    /// Whether it is under no supervisor of the user's.
+    pub(super) fn is_at_root(&self, id: ChildId) -> bool {
+        let Some(child) = self.children.get(&id) else { return false };
+        child.under.is_some_and(|(supervisor, _)| self.roots.get(&child.context) == Some(&supervisor))
+    }
+
+    pub(super) fn tell_monitors(&mut self, id: ChildId, pid: u32, reason: &ExitReason) {
+        let Some(child) = self.children.get(&id) else { return };
+        let exit = Exit { child: id, name: child.name.clone(), pid, reason: reason.clone(), last: child.ended };
+        self.monitors.retain(|ear| {
+            if ear.child != id {
+                return true;
+            }
+            match &ear.exits {
+                Exits::Local(exits) => drop(exits.send(exit.clone())),
+                Exits::Remote(control) => {
+                    super::life::say(control, &Down::Exit(ear.monitor, exit.clone()), Vec::new());
+                }
+            }
+            !exit.last
+        });
+    }
+
+    /// Monitors that a process held end with it.
+    pub(super) fn end_monitors_of(&mut self, by: ChildId) {
+        self.monitors.retain(|ear| ear.by != Some(by));
+    }
+}
+
+/// Looking.
+impl Host {
+    /// The child that is meant, if it has not ended for good and its row is that one.
+    fn find(&self, target: &Target, context: Context, row: Option<u32>) -> Result<ChildId> {
+        let id = self.find_any(target, context)?;
+        let child = &self.children[&id];
+        if child.ended {
+            return Err(stopped(&child.name));
+        }
+        match (row, child.process()) {
+            (Some(row), Some(process)) if is_of(process.spec.body.kind, process.spec.body.row, row) => Ok(id),
+            (None, _) => Ok(id),
+            (Some(_), other) => {
+                let label = other.map_or("supervisor", |process| process.spec.label.as_str());
+                let message = format!("`{}` is a `{label}`: ask for it by a ref of that type", child.name);
+                Err(Error::with_kind(ErrorKind::Invalid, message))
+            }
+        }
+    }
+
+    fn find_any(&self, target: &Target, context: Context) -> Result<ChildId> {
+        match target {
+            Target::Named(name) => self.names.get(&(context, name.clone())).copied().ok_or_else(|| {
+                Error::with_kind(ErrorKind::NotFound, format_args!("nobody is named `{name}`"))
+            }),
+            Target::Child(id, cap) => match self.children.get(id) {
+                Some(child) if child.cap == *cap => Ok(*id),
+                Some(_) => Err(Error::with_kind(ErrorKind::NotFound, format_args!("the ref to {id} is not genuine"))),
+                None => Err(stopped(&id.to_string())),
+            },
+        }
+    }
+
+    fn found(&self, id: ChildId) -> Result<Answer> {
+        let cap = self.children.get(&id).map(|child| child.cap).ok_or_else(|| stopped("it"))?;
+        Ok(Answer::Found { child: id, cap })
+    }
+
+    fn info(&self, id: ChildId) -> Result<Info> {
+        let child = self.children.get(&id).ok_or_else(|| stopped("it"))?;
+        Ok(child.info(self.state(child), 0))
+    }
+
+    fn list(&self, id: ChildId, depth: usize, list: &mut Vec<Info>) {
+        let Some(child) = self.children.get(&id) else { return };
+        list.push(child.info(self.state(child), depth));
+        for below in child.supervisor().map(Supervisor::below).unwrap_or_default() {
+            self.list(below, depth + 1, list);
+        }
+    }
+
+    fn active(&self, context: Context) -> Vec<Info> {
+        let here = self.children.values().filter(|child| child.context == context && child.life().is_some());
+        let mut active: Vec<_> = here.map(|child| child.info(self.state(child), 0)).collect();
+        active.sort_by_key(|info| info.id);
+        active
+    }
+
+    fn mode(&self) -> Result<Answer> {
+        let launcher = self.launcher.as_ref().map_err(Clone::clone)?;
+        Ok(Answer::Mode {
+            fork_server: launcher.mode() == StartMode::ForkServer,
+            pipe: self.config.link == link::LinkKind::Pipe,
+            server_pid: launcher.server_pid().map(|pid| pid as u32),
+        })
+    }
+
+    /// Those who wait until a child or a tree is up, and now need not.
+    pub(super) fn answer_those_waiting(&mut self) {
+        if self.awaiting.is_empty() {
+            return;
+        }
+        for (id, reply) in std::mem::take(&mut self.awaiting) {
+            match self.children.get(&id) {
+                None => reply.answer(Err(stopped("it"))),
+                Some(child) if child.ended => reply.answer(Err(stopped(&child.name))),
+                Some(_) if self.is_up(id) => reply.answer(Ok(Answer::Done)),
+                Some(_) => self.awaiting.push((id, reply)),
+            }
+        }
+    }
+
+    fn is_up(&self, id: ChildId) -> bool {
+        let Some(child) = self.children.get(&id) else { return true };
+        match &child.work {
+            Work::Process(process) => process.life.as_ref().is_some_and(|life| life.ready),
+            Work::Supervisor(tree) => {
+                let rests = |child: ChildId| self.children.get(&child).is_none_or(|child| child.ended);
+                tree.decider.is_up() && tree.below().into_iter().all(|child| rests(child) || self.is_up(child))
+            }
+        }
+    }
+}
+
+/// Whether a ref of that row means a child of this kind and row.
+fn is_of(kind: BodyKind, its: u32, row: u32) -> bool {
+    match kind {
+        BodyKind::Actor => its == row,
+        BodyKind::Worker | BodyKind::Service => row == NO_ROW,
+        BodyKind::Task => false,
+    }
+}
+
+impl Child {
+    fn new(
+        id: ChildId,
+        cap: Cap,
+        context: Context,
+        name: String,
+        policy: Policy,
+        owner: Option<ChildId>,
+        work: Work,
+    ) -> Child {
+        Child {
+            id,
+            cap,
+            context,
+            name,
+            policy,
+            under: None,
+            owner,
+            work,
+            restarts: 0,
+            since: Instant::now(),
+            starter: None,
+            last: None,
+            ended: false,
+            stoppers: Vec::new(),
+        }
+    }
+}
+
+impl Supervisor {
+    fn of(rules: Rules, listed: Vec<ChildId>) -> Supervisor {
+        let decider = Decider::new(rules.clone(), [], 0);
+        Supervisor {
+            rules,
+            decider,
+            incarnation: None,
+            seats: Default::default(),
+            listed,
+            timers: Default::default(),
+        }
+    }
+}
