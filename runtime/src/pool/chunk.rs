@@ -1,0 +1,170 @@
+//! One chunk: items on their way to a worker, and what came of each.
+
+use crate::actor::conn::{Answer, Reply};
+use crate::actor::contract::Task;
+use crate::error::{Error, Result, TaskError};
+use crate::exit::ExitReason;
+use crate::wire::codec;
+use crate::wire::control::Salvage;
+use bytes::{Buf, Bytes};
+use std::ops::Range;
+use std::time::Duration;
+
+use super::worker::ITEM_HEADER;
+use super::workers::is_timeout;
+
+/// Items that go to a worker together.
+#[derive(Debug)]
+pub(super) struct Chunk<I> {
+    pub(super) items: Vec<Item<I>>,
+    /// Their encoded inputs, each with its length before it.
+    pub(super) body: Bytes,
+}
+
+/// An item of a chunk, until its result is known.
+#[derive(Debug)]
+pub(super) struct Item<I> {
+    pub(super) idx: u64,
+    /// The input itself, where it is given back with the result.
+    pub(super) input: I,
+    /// How often it may yet run again.
+    pub(super) retries: u32,
+    /// Where its encoded input is in the body.
+    pub(super) place: Range<usize>,
+}
+
+/// An item that is to be sent again.
+#[derive(Debug)]
+pub(super) struct Again<I> {
+    pub(super) idx: u64,
+    pub(super) input: I,
+    pub(super) retries: u32,
+    pub(super) bytes: Bytes,
+}
+
+/// The outcome of a task.
+pub(super) type Outcome<T> = Result<<T as Task>::Output, TaskError<<T as Task>::Error>>;
+
+/// An item with its outcome.
+pub(super) struct Done<T: Task, I> {
+    pub(super) idx: u64,
+    pub(super) input: I,
+    pub(super) outcome: Outcome<T>,
+}
+
+/// What became of a chunk.
+pub(super) struct Sorted<T: Task, I> {
+    /// Items with their outcomes.
+    pub(super) done: Vec<Done<T, I>>,
+    /// Items that had not begun: they run as if nothing had been.
+    pub(super) again: Vec<Again<I>>,
+    /// An item whose worker died, to be run again alone.
+    pub(super) alone: Option<Again<I>>,
+    /// How long the chunk took, if it ran to its end.
+    pub(super) nanos: Option<u64>,
+}
+
+/// Sorts the items of a chunk by what its answer says of them.
+pub(super) fn sort<T: Task, I>(chunk: Chunk<I>, answer: Result<Answer>, timeout: Option<Duration>) -> Sorted<T, I> {
+    let Chunk { items, body } = chunk;
+    let mut sorted = Sorted { done: Vec::with_capacity(items.len()), again: Vec::new(), alone: None, nanos: None };
+    let mut items = items.into_iter();
+    let (parts, reply) = match answer {
+        Ok(Answer { parts, reply }) => (parts, reply),
+        Err(error) => {
+            sorted.fail(items, &error);
+            return sorted;
+        }
+    };
+    for part in parts {
+        sorted.take(&mut items, &mut Results(part));
+    }
+    match reply {
+        Reply::Value(last, nanos) => {
+            sorted.take(&mut items, &mut Results(last));
+            sorted.nanos = Some(nanos);
+            sorted.fail(items, &Error::msg("the worker gave no result for this item"));
+        }
+        Reply::Fault(error) => sorted.fail(items, &error),
+        Reply::Failed(_) => sorted.fail(items, &Error::msg("the worker failed as only an actor can")),
+        Reply::Died { reason, salvage, .. } => {
+            let begun = salvage.as_ref().map_or(0, |salvage| salvage.begun);
+            if let Some(salvage) = salvage {
+                sorted.salvage(&mut items, salvage);
+            }
+            let mut left = items.map(|Item { idx, input, retries, place }| {
+                Again { idx, input, retries, bytes: body.slice(place) }
+            });
+            if begun > sorted.done.len() as u64 {
+                sorted.blame(left.next(), reason, timeout);
+            }
+            sorted.again.extend(left);
+        }
+    }
+    sorted
+}
+
+impl<T: Task, I> Sorted<T, I> {
+    /// Takes results for the items that are next.
+    fn take(&mut self, items: &mut impl Iterator<Item = Item<I>>, results: &mut Results) {
+        for result in results {
+            let Some(Item { idx, input, .. }) = items.next() else { break };
+            self.done.push(Done { idx, input, outcome: decode::<T>(result) });
+        }
+    }
+
+    /// Takes what was in a dead worker's outbox: those of its results that came already are passed over.
+    fn salvage(&mut self, items: &mut impl Iterator<Item = Item<I>>, Salvage { base, results, .. }: Salvage) {
+        let mut results = Results(results);
+        let Some(came) = (self.done.len() as u64).checked_sub(base) else { return };
+        if (0..came).all(|_| results.next().is_some()) {
+            self.take(items, &mut results);
+        }
+    }
+
+    /// The item that the worker was on when it died.
+    fn blame(&mut self, item: Option<Again<I>>, reason: ExitReason, timeout: Option<Duration>) {
+        let Some(mut item) = item else { return };
+        let outcome = match is_timeout(&reason) {
+            true => Err(TaskError::Timeout(timeout.unwrap_or_default())),
+            false if item.retries > 0 => {
+                item.retries -= 1;
+                self.alone = Some(item);
+                return;
+            }
+            false => Err(TaskError::Died { reason, begun: true }),
+        };
+        self.done.push(Done { idx: item.idx, input: item.input, outcome });
+    }
+
+    fn fail(&mut self, items: impl Iterator<Item = Item<I>>, error: &Error) {
+        let failed = items.map(|Item { idx, input, .. }| Done { idx, input, outcome: Err(TaskError::Other(error.clone())) });
+        self.done.extend(failed);
+    }
+}
+
+/// Results one after another, as a worker wrote them. Malformed ones end it.
+struct Results(Bytes);
+
+impl Iterator for Results {
+    type Item = (u8, Bytes);
+
+    fn next(&mut self) -> Option<(u8, Bytes)> {
+        if self.0.remaining() < ITEM_HEADER {
+            return None;
+        }
+        let kind = self.0.get_u8();
+        let length = self.0.get_u32_le() as usize;
+        (length <= self.0.remaining()).then(|| (kind, self.0.split_to(length)))
+    }
+}
+
+fn decode<T: Task>((kind, bytes): (u8, Bytes)) -> Outcome<T> {
+    let mut bytes = &bytes[..];
+    match kind {
+        0 => T::decode_output(&mut bytes).map_err(TaskError::Other),
+        1 => Err(T::decode_error(&mut bytes).map_or_else(TaskError::Other, TaskError::Failed)),
+        2 => Err(TaskError::Other(codec::decode(bytes).unwrap_or_else(Error::from))),
+        other => Err(TaskError::Other(Error::msg(format_args!("a worker gave a result of kind {other}")))),
+    }
+}

@@ -1,0 +1,350 @@
+//! A map that runs: inputs in, outcomes out, driven by whoever polls it.
+
+use crate::actor::conn::Answer;
+use crate::actor::contract::Task;
+use crate::error::{Error, Result, TaskError};
+use bytes::Bytes;
+use futures::Stream;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use super::chunk::{Again, Chunk, Done, Item, Outcome, Sorted, sort};
+use super::progress::Progress;
+use super::sizing::{MOST_BYTES, Sizing};
+use super::workers::{Turn, Workers};
+
+/// Whether inputs are given back with their outcomes.
+pub trait Keep<I>: 'static {
+    /// What is kept of an input.
+    #[doc(hidden)]
+    type Kept: Send;
+    /// What a result becomes.
+    type Item<R>;
+    #[doc(hidden)]
+    fn keep(input: I) -> Self::Kept;
+    #[doc(hidden)]
+    fn give<R>(kept: Self::Kept, result: R) -> Self::Item<R>;
+}
+
+/// Outcomes alone.
+#[derive(Debug)]
+pub enum Without {}
+
+/// Each input beside its outcome.
+#[derive(Debug)]
+pub enum WithInput {}
+
+impl<I> Keep<I> for Without {
+    type Kept = ();
+    type Item<R> = R;
+
+    fn keep(_: I) {}
+
+    fn give<R>((): (), result: R) -> R {
+        result
+    }
+}
+
+impl<I: Send + 'static> Keep<I> for WithInput {
+    type Kept = I;
+    type Item<R> = (I, R);
+
+    fn keep(input: I) -> I {
+        input
+    }
+
+    fn give<R>(kept: I, result: R) -> (I, R) {
+        (kept, result)
+    }
+}
+
+/// What a map keeps of an input.
+pub(super) type Kept<T, K> = <K as Keep<<T as Task>::Input>>::Kept;
+
+/// What a stream of a map yields.
+type Yielded<T, K> = <K as Keep<<T as Task>::Input>>::Item<Outcome<T>>;
+
+type Sent<K> = BoxFuture<'static, (Chunk<K>, Result<Answer>)>;
+
+/// The settings of a map.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settings {
+    pub(super) chunk_size: Option<usize>,
+    pub(super) retries: u32,
+    pub(super) progress: Option<String>,
+}
+
+/// The machine behind a map's future and its streams.
+pub struct Items<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> {
+    workers: Arc<Workers>,
+    inputs: Option<I>,
+    /// The number of the next input.
+    next: u64,
+    retries: u32,
+    sizing: Sizing,
+    progress: Progress,
+    limit: usize,
+    sent: FuturesUnordered<Sent<Kept<T, K>>>,
+    turn: Option<Turn>,
+    waiting: Option<BoxFuture<'static, Result<Turn>>>,
+    again: VecDeque<Again<Kept<T, K>>>,
+    alone: VecDeque<Again<Kept<T, K>>>,
+    done: VecDeque<Done<T, Kept<T, K>>>,
+}
+
+/// Outcomes as they come.
+pub struct Unordered<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> {
+    items: Items<T, I, K>,
+    pool: PhantomData<&'p ()>,
+}
+
+/// Outcomes in the order of their inputs.
+pub struct Ordered<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> {
+    items: Items<T, I, K>,
+    /// Outcomes whose turn has not come; the first is that of number `next`.
+    early: VecDeque<Option<(Kept<T, K>, Outcome<T>)>>,
+    next: u64,
+    pool: PhantomData<&'p ()>,
+}
+
+impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
+    pub(super) fn new(workers: Arc<Workers>, inputs: I, settings: Settings) -> Self {
+        Items {
+            sizing: Sizing::new(settings.chunk_size, workers.count()),
+            progress: Progress::new(settings.progress, inputs.size_hint().1),
+            limit: crate::process::control::client().settings().frame_limit,
+            workers,
+            inputs: Some(inputs),
+            next: 0,
+            retries: settings.retries,
+            sent: FuturesUnordered::new(),
+            turn: None,
+            waiting: None,
+            again: VecDeque::new(),
+            alone: VecDeque::new(),
+            done: VecDeque::new(),
+        }
+    }
+
+    /// Some outcomes; never an empty lot.
+    pub(super) fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Option<&mut VecDeque<Done<T, Kept<T, K>>>>> {
+        while self.done.is_empty() {
+            self.send(cx);
+            match Pin::new(&mut self.sent).poll_next(cx) {
+                Poll::Ready(Some((chunk, answer))) => {
+                    self.came(chunk, answer);
+                    // The worker is idle: its next chunk goes before anybody looks at this one's results.
+                    self.send(cx);
+                }
+                Poll::Ready(None) if self.done.is_empty() && !self.has_work() => {
+                    self.progress.finish();
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(None) | Poll::Pending if self.done.is_empty() => return Poll::Pending,
+                _ => {}
+            }
+        }
+        Poll::Ready(Some(&mut self.done))
+    }
+
+    fn came(&mut self, chunk: Chunk<Kept<T, K>>, answer: Result<Answer>) {
+        let n_items = chunk.items.len();
+        let Sorted { done, again, alone, nanos } = sort::<T, _>(chunk, answer, self.workers.task_timeout);
+        if let Some(nanos) = nanos {
+            self.sizing.took(n_items, nanos);
+        }
+        self.progress.advance(done.len());
+        self.done.extend(done);
+        self.again.extend(again);
+        self.alone.extend(alone);
+    }
+
+    fn has_work(&self) -> bool {
+        self.inputs.is_some() || !self.again.is_empty() || !self.alone.is_empty()
+    }
+
+    /// How many inputs are left, where that is known.
+    fn left(&self) -> Option<usize> {
+        let inputs = match &self.inputs {
+            Some(inputs) => inputs.size_hint().1?,
+            None => 0,
+        };
+        inputs.checked_add(self.again.len() + self.alone.len())
+    }
+
+    /// Gives chunks to workers, as long as there are both.
+    fn send(&mut self, cx: &mut Context<'_>) {
+        while self.has_work() {
+            let busy = self.workers.least_load() > 0 && !self.sent.is_empty();
+            if busy && !self.sizing.ahead(self.left()) {
+                return;
+            }
+            let turn = match self.turn.take().or_else(|| self.workers.try_turn()) {
+                Some(turn) => turn,
+                None => match self.poll_turn(cx) {
+                    Poll::Ready(Ok(turn)) => turn,
+                    Poll::Ready(Err(error)) => return self.give_up(&error),
+                    Poll::Pending => return,
+                },
+            };
+            let chunk = self.chunk();
+            if chunk.items.is_empty() {
+                // No input was left, or none could be sent.
+                self.turn = self.has_work().then_some(turn);
+                continue;
+            }
+            let (row, body, n_items) = (T::row().position(), chunk.body.clone(), chunk.items.len());
+            self.sent.push(Box::pin(async move {
+                let answer = turn.send(row, n_items, body).await;
+                (chunk, answer)
+            }));
+        }
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Turn>> {
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(self.workers.clone().turn()));
+        let turn = ready!(waiting.as_mut().poll(cx));
+        self.waiting = None;
+        Poll::Ready(turn)
+    }
+
+    /// The next chunk: an item that must go alone, or those to be sent again, or inputs.
+    fn chunk(&mut self) -> Chunk<Kept<T, K>> {
+        let mut body = Vec::new();
+        let mut items = Vec::new();
+        if let Some(alone) = self.alone.pop_front() {
+            resend(alone, &mut items, &mut body);
+            return Chunk { items, body: body.into() };
+        }
+        let size = self.sizing.next(self.left());
+        items.reserve(size);
+        while items.len() < size && body.len() < MOST_BYTES {
+            if let Some(again) = self.again.pop_front() {
+                resend(again, &mut items, &mut body);
+                continue;
+            }
+            let Some(input) = self.inputs.as_mut().and_then(Iterator::next) else {
+                self.inputs = None;
+                break;
+            };
+            let idx = self.next;
+            self.next += 1;
+            match self.encode(&input, &mut body) {
+                Ok(place) => items.push(Item { idx, input: K::keep(input), retries: self.retries, place }),
+                Err(error) => self.refuse(idx, K::keep(input), error),
+            }
+        }
+        Chunk { items, body: Bytes::from(body) }
+    }
+
+    fn encode(&self, input: &T::Input, body: &mut Vec<u8>) -> Result<Range<usize>> {
+        let start = body.len();
+        body.extend([0; 4]);
+        let encoded = T::encode_input(input, body).and_then(|()| match body.len() - start {
+            // A chunk of one item has to fit into a frame.
+            size if size > self.limit => Err(Error::too_large(size, self.limit)),
+            _ => Ok(()),
+        });
+        if let Err(error) = encoded {
+            body.truncate(start);
+            return Err(error);
+        }
+        let length = (body.len() - start - 4) as u32;
+        body[start..start + 4].copy_from_slice(&length.to_le_bytes());
+        Ok(start..body.len())
+    }
+
+    fn refuse(&mut self, idx: u64, input: Kept<T, K>, error: Error) {
+        self.progress.advance(1);
+        self.done.push_back(Done { idx, input, outcome: Err(TaskError::Other(error)) });
+    }
+
+    /// The pool is gone: what was not sent never will be.
+    fn give_up(&mut self, error: &Error) {
+        self.inputs = None;
+        for Again { idx, input, .. } in std::mem::take(&mut self.again).into_iter().chain(std::mem::take(&mut self.alone)) {
+            self.refuse(idx, input, error.clone());
+        }
+    }
+}
+
+fn resend<K>(again: Again<K>, items: &mut Vec<Item<K>>, body: &mut Vec<u8>) {
+    let Again { idx, input, retries, bytes } = again;
+    let start = body.len();
+    body.extend_from_slice(&bytes);
+    items.push(Item { idx, input, retries, place: start..body.len() });
+}
+
+impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Unordered<'_, T, I, K> {
+    pub(super) fn new(items: Items<T, I, K>) -> Self {
+        Unordered { items, pool: PhantomData }
+    }
+}
+
+impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Ordered<'_, T, I, K> {
+    pub(super) fn new(items: Items<T, I, K>) -> Self {
+        Ordered { items, early: VecDeque::new(), next: 0, pool: PhantomData }
+    }
+}
+
+// Nothing in them is pinned: futures are boxed, and inputs are only ever asked for the next.
+impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Unpin for Items<T, I, K> {}
+impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Unpin for Unordered<'_, T, I, K> {}
+impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Unpin for Ordered<'_, T, I, K> {}
+
+impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Stream for Unordered<'_, T, I, K> {
+    type Item = Yielded<T, K>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let done = ready!(self.items.poll_done(cx));
+        let first = done.and_then(VecDeque::pop_front);
+        Poll::Ready(first.map(|Done { input, outcome, .. }| K::give(input, outcome)))
+    }
+}
+
+impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Stream for Ordered<'_, T, I, K> {
+    type Item = Yielded<T, K>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if let Some((input, outcome)) = this.early.front_mut().and_then(Option::take) {
+                this.early.pop_front();
+                this.next += 1;
+                return Poll::Ready(Some(K::give(input, outcome)));
+            }
+            let Some(done) = ready!(this.items.poll_done(cx)) else { return Poll::Ready(None) };
+            for Done { idx, input, outcome } in done.drain(..) {
+                let place = (idx - this.next) as usize;
+                if this.early.len() <= place {
+                    this.early.resize_with(place + 1, || None);
+                }
+                this.early[place] = Some((input, outcome));
+            }
+        }
+    }
+}
+
+impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> std::fmt::Debug for Items<T, I, K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Items").field("taken", &self.next).field("in_flight", &self.sent.len()).finish_non_exhaustive()
+    }
+}
+
+impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> std::fmt::Debug for Unordered<'_, T, I, K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.items.fmt(f)
+    }
+}
+
+impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> std::fmt::Debug for Ordered<'_, T, I, K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.items.fmt(f)
+    }
+}

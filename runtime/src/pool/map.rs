@@ -1,0 +1,135 @@
+//! [`Map`]: one combinator for every way to map.
+
+use crate::actor::contract::Task;
+use crate::error::{Result, TaskError};
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::chunk::Done;
+use super::items::{Items, Keep, Kept, Ordered, Settings, Unordered, WithInput, Without};
+use super::workers::Workers;
+
+/// A map that has not begun: settings, and how its outcomes are to come.
+///
+/// | written | gives |
+/// | --- | --- |
+/// | `.await` | a `Vec` of the outputs in order, or the first error |
+/// | [`.stream()`](Map::stream) | a stream of the outcomes in order |
+/// | [`.unordered()`](Map::unordered) | a stream of the outcomes as they come |
+///
+/// Inputs are pulled when a worker can take them, so an iterator without end is fine with a stream. Dropped, it takes
+/// back what has not begun; an item that runs is cancelled at its next await.
+#[must_use = "a map does nothing until it is awaited or streamed"]
+pub struct Map<'p, T, I, K = Without> {
+    workers: &'p Arc<Workers>,
+    inputs: I,
+    settings: Settings,
+    kind: PhantomData<fn() -> (T, K)>,
+}
+
+/// The future of a [`Map`].
+#[must_use = "a future does nothing until it is awaited"]
+pub struct MapFuture<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> {
+    items: Items<T, I, K>,
+    outputs: Vec<Option<(Kept<T, K>, T::Output)>>,
+    pool: PhantomData<&'p ()>,
+}
+
+impl<'p, T: Task, I: Iterator<Item = T::Input>> Map<'p, T, I> {
+    pub(super) fn new(workers: &'p Arc<Workers>, inputs: I) -> Self {
+        Map { workers, inputs, settings: Settings::default(), kind: PhantomData }
+    }
+
+    /// Gives each input back beside its outcome.
+    pub fn with_input(self) -> Map<'p, T, I, WithInput> {
+        let Map { workers, inputs, settings, .. } = self;
+        Map { workers, inputs, settings, kind: PhantomData }
+    }
+}
+
+impl<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Map<'p, T, I, K> {
+    /// How many items go to a worker at once. By default that follows what they take: about 2 ms in a chunk.
+    pub fn chunk_size(mut self, n_items: usize) -> Self {
+        self.settings.chunk_size = Some(n_items.max(1));
+        self
+    }
+
+    /// How often an item whose worker *died* runs again, alone, on another worker: 0 by default. One that failed or
+    /// timed out does not.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.settings.retries = retries;
+        self
+    }
+
+    /// A progress bar on standard error, where that is a terminal.
+    #[cfg(feature = "progress")]
+    pub fn progress(mut self, label: impl Into<String>) -> Self {
+        self.settings.progress = Some(label.into());
+        self
+    }
+
+    /// The outcomes in the order of their inputs.
+    pub fn stream(self) -> Ordered<'p, T, I, K> {
+        Ordered::new(self.start())
+    }
+
+    /// The outcomes as they come.
+    pub fn unordered(self) -> Unordered<'p, T, I, K> {
+        Unordered::new(self.start())
+    }
+
+    fn start(self) -> Items<T, I, K> {
+        Items::new(self.workers.clone(), self.inputs, self.settings)
+    }
+}
+
+impl<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> IntoFuture for Map<'p, T, I, K> {
+    type Output = Result<Vec<K::Item<T::Output>>, TaskError<T::Error>>;
+    type IntoFuture = MapFuture<'p, T, I, K>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        MapFuture { items: self.start(), outputs: Vec::new(), pool: PhantomData }
+    }
+}
+
+// Nothing in it is pinned: see `Items`.
+impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Unpin for MapFuture<'_, T, I, K> {}
+
+impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Future for MapFuture<'_, T, I, K> {
+    type Output = Result<Vec<K::Item<T::Output>>, TaskError<T::Error>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        while let Some(done) = std::task::ready!(this.items.poll_done(cx)) {
+            for Done { idx, input, outcome } in done.drain(..) {
+                let place = idx as usize;
+                if this.outputs.len() <= place {
+                    this.outputs.resize_with(place + 1, || None);
+                }
+                match outcome {
+                    Ok(output) => this.outputs[place] = Some((input, output)),
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+        }
+        let outputs = std::mem::take(&mut this.outputs).into_iter();
+        // Every item has an outcome by now: there is none between them.
+        Poll::Ready(Ok(outputs.flatten().map(|(input, output)| K::give(input, output)).collect()))
+    }
+}
+
+impl<T, I, K> fmt::Debug for Map<'_, T, I, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings.fmt(f)
+    }
+}
+
+impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> fmt::Debug for MapFuture<'_, T, I, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.items.fmt(f)
+    }
+}

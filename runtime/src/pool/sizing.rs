@@ -1,0 +1,94 @@
+//! How many items go into a chunk.
+//!
+//! A chunk should take about as long as it is worth: long enough that its way there and back does not count, short
+//! enough that the work stays even among workers and a slow item holds up few others. Workers say how long a chunk took,
+//! so the size follows the items; it grows in steps, since the first items may not be like the rest.
+
+use std::time::Duration;
+
+/// How long a chunk should take.
+const GOAL: Duration = Duration::from_millis(2);
+
+/// The most by which one chunk is larger than the last.
+const STEP: usize = 8;
+
+/// The most items in a chunk, and the most encoded bytes.
+const MOST: usize = 1 << 16;
+pub(super) const MOST_BYTES: usize = 256 << 10;
+
+/// Chooses sizes.
+#[derive(Debug)]
+pub(super) struct Sizing {
+    fixed: Option<usize>,
+    n_workers: usize,
+    last: usize,
+    /// Nanoseconds for an item, as a moving average; `None` before the first chunk is back.
+    cost: Option<f64>,
+}
+
+impl Sizing {
+    pub(super) fn new(fixed: Option<usize>, n_workers: usize) -> Self {
+        Sizing { fixed, n_workers, last: 0, cost: None }
+    }
+
+    /// The size of the next chunk, with so many items to go, if that is known.
+    pub(super) fn next(&mut self, left: Option<usize>) -> usize {
+        if let Some(fixed) = self.fixed {
+            return fixed;
+        }
+        let Some(cost) = self.cost else { return 1 };
+        let fitting = (GOAL.as_nanos() as f64 / cost.max(1.0)) as usize;
+        // The last chunks get smaller, so that all workers end together.
+        let fair = left.map_or(MOST, |left| left.div_ceil(2 * self.n_workers));
+        let size = fitting.min(fair).min(self.last.max(1) * STEP).clamp(1, MOST);
+        self.last = size;
+        size
+    }
+
+    /// Learns what a chunk took.
+    pub(super) fn took(&mut self, n_items: usize, nanos: u64) {
+        let cost = nanos as f64 / n_items.max(1) as f64;
+        self.cost = Some(self.cost.map_or(cost, |old| old + (cost - old) / 4.0));
+    }
+
+    /// Whether a worker should have a chunk waiting while it runs another: not where that keeps it from an idle one.
+    pub(super) fn ahead(&self, left: Option<usize>) -> bool {
+        left.is_none_or(|left| left > 2 * self.n_workers) && (self.cost.is_some() || self.fixed.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_chunk_has_one_item_and_the_next_grow_with_cheap_items() {
+        let mut sizing = Sizing::new(None, 2);
+        assert_eq!(sizing.next(None), 1);
+        sizing.took(1, 100);
+        assert_eq!(sizing.next(None), 8);
+        assert_eq!(sizing.next(None), 64);
+    }
+
+    #[test]
+    fn items_of_five_milliseconds_go_one_by_one() {
+        let mut sizing = Sizing::new(None, 2);
+        sizing.took(1, 5_000_000);
+        assert_eq!(sizing.next(Some(200)), 1);
+    }
+
+    #[test]
+    fn the_last_chunks_are_shared_among_the_workers() {
+        let mut sizing = Sizing::new(None, 2);
+        sizing.took(1000, 1000);
+        (0..6).for_each(|_| drop(sizing.next(None)));
+        assert_eq!(sizing.next(Some(100)), 25);
+    }
+
+    #[test]
+    fn a_size_that_was_asked_for_is_kept() {
+        let mut sizing = Sizing::new(Some(7), 2);
+        sizing.took(7, 1);
+        assert_eq!(sizing.next(Some(1)), 7);
+    }
+}

@@ -1,0 +1,176 @@
+//! The workers of a pool, as the process sees them that holds it.
+
+use crate::actor::conn::Answer;
+use crate::actor::handle::{Handle, unexpected};
+use crate::actor::row::NO_ROW;
+use crate::error::{Error, Result};
+use crate::exit::KillCause;
+use crate::process::control;
+use crate::supervise::builder::encode;
+use crate::supervise::node::{self, Node, Work};
+use crate::supervise::spec::Policy;
+use crate::supervise::{Backoff, Intensity};
+use crate::wire::control::{self as wire, Body, BodyKind, Request, Target};
+use bytes::Bytes;
+use futures::future::try_join_all;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How many chunks a worker may have: one that runs, and one that waits so that it need not.
+pub(super) const DEPTH: usize = 2;
+
+/// Shared memory for the results of a chunk that were not sent yet.
+const OUTBOX: usize = 256 << 10;
+
+/// Workers die of their items, as often as there are items: only one that cannot even start is given up.
+const INTENSITY: Intensity = Intensity::new(10_000, Duration::from_secs(1));
+
+#[derive(Debug)]
+pub(super) struct Workers {
+    workers: Vec<Worker>,
+    turns: Arc<Semaphore>,
+    pub(super) task_timeout: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    handle: Arc<Handle>,
+    /// Chunks that it has, or is about to.
+    load: Arc<AtomicUsize>,
+}
+
+/// The right to give a worker one chunk.
+#[derive(Debug)]
+pub(super) struct Turn {
+    handle: Arc<Handle>,
+    load: Arc<AtomicUsize>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Workers {
+    pub(super) async fn start(n_workers: usize, name: Option<String>, timeout: Option<Duration>) -> Result<Workers> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let name = name.unwrap_or_else(|| format!("pool-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        // Collected before the first await: a failed start drops, and so kills, those that came up.
+        let started = (0..n_workers).map(|idx| Worker::start(format!("{name}/{idx}"), timeout));
+        let workers = try_join_all(started).await?;
+        let turns = Arc::new(Semaphore::new(n_workers * DEPTH));
+        Ok(Workers { workers, turns, task_timeout: timeout })
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Waits until a worker can take a chunk: the one that has the fewest.
+    pub(super) async fn turn(self: Arc<Self>) -> Result<Turn> {
+        let permit = self.turns.clone().acquire_owned().await.map_err(|_| closed())?;
+        Ok(self.give(permit))
+    }
+
+    /// The same at once, if there is one.
+    pub(super) fn try_turn(&self) -> Option<Turn> {
+        let permit = self.turns.clone().try_acquire_owned().ok()?;
+        Some(self.give(permit))
+    }
+
+    /// The fewest chunks that any worker has.
+    pub(super) fn least_load(&self) -> usize {
+        self.workers.iter().map(|worker| worker.load.load(Ordering::Relaxed)).min().unwrap_or(0)
+    }
+
+    fn give(&self, permit: OwnedSemaphorePermit) -> Turn {
+        let load = |worker: &&Worker| worker.load.load(Ordering::Relaxed);
+        let idlest = self.workers.iter().min_by_key(load).expect("a pool has a worker");
+        idlest.load.fetch_add(1, Ordering::Relaxed);
+        Turn { handle: idlest.handle.clone(), load: idlest.load.clone(), _permit: permit }
+    }
+
+    pub(super) async fn pids(&self) -> Result<Vec<u32>> {
+        let mut pids = Vec::new();
+        for worker in &self.workers {
+            let target = worker.handle.target().clone();
+            match control::client().ask(Request::Inspect { target }).await?.answer {
+                wire::Answer::Info(info) => pids.extend(info.pid),
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Ok(pids)
+    }
+
+    /// Ends the workers; nobody waits for that.
+    pub(super) fn kill(&self) {
+        self.turns.close();
+        self.workers.iter().for_each(Worker::end);
+    }
+}
+
+impl Worker {
+    async fn start(name: String, timeout: Option<Duration>) -> Result<Worker> {
+        let policy = Policy {
+            backoff: Backoff::none(),
+            intensity: Some(INTENSITY),
+            shutdown: Some(Duration::ZERO),
+            ..Policy::default()
+        };
+        let input = Bytes::copy_from_slice(&[u8::from(timeout.is_some())]);
+        let process = node::Process {
+            body: Body { kind: BodyKind::Worker, row: NO_ROW, input },
+            label: "worker".to_owned(),
+            outbox: OUTBOX,
+            item_timeout: timeout,
+            joined: false,
+        };
+        let node = Node { name: Some(name), policy, work: Work::Process(process) };
+        let request = Request::Spawn { spec: encode(&node)?, link: true };
+        let mut answered = control::client().ask(request).await?;
+        let wire::Answer::Started { child, cap, link: Some(link), .. } = answered.answer else {
+            return Err(unexpected(&answered.answer));
+        };
+        let handle = Handle::new(Target::Child(child, cap), NO_ROW);
+        let worker = Worker { handle, load: Arc::default() };
+        answered.answer = wire::Answer::Introduced(link);
+        match worker.handle.peer().and_then(|peer| peer.adopt(answered)) {
+            Ok(_) => Ok(worker),
+            Err(error) => {
+                worker.end();
+                Err(error)
+            }
+        }
+    }
+
+    fn end(&self) {
+        let target = self.handle.target().clone();
+        control::client().tell(Request::Stop { target });
+    }
+}
+
+impl Turn {
+    /// Sends a chunk and waits for what becomes of it.
+    pub(super) async fn send(&self, row: u32, n_items: usize, body: Bytes) -> Result<Answer> {
+        loop {
+            let conn = self.handle.peer()?.connect().await?;
+            // Closed before the chunk was sent: its replacement gets it.
+            if let Ok(answer) = conn.call(row, n_items as u64, body.clone()).await {
+                return Ok(answer);
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn closed() -> Error {
+    Error::with_kind(crate::ErrorKind::Stopped, "the pool was dropped")
+}
+
+/// What a timeout looks like at the end of a worker.
+pub(super) fn is_timeout(reason: &crate::ExitReason) -> bool {
+    matches!(reason, crate::ExitReason::Killed(KillCause::Timeout))
+}
