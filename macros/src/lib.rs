@@ -1,1 +1,103 @@
-//! The attributes of the `procession` crate.
+//! The attributes of the `procession` crate. Use them through it.
+//!
+//! Each has the same three steps: *parse* reads what was written and leaves bodies as tokens, *check* reports every
+//! fault at its own token, *expand* makes the items. Where there was a fault, a stub takes the place of the item, so
+//! that what uses it is not reported too.
+
+mod actor;
+mod argument;
+mod attributes;
+mod entry;
+mod fault;
+mod function;
+mod options;
+mod output;
+mod service;
+mod task;
+mod travel;
+mod types;
+mod unit;
+
+#[cfg(test)]
+mod tests;
+
+use proc_macro::TokenStream;
+
+/// Makes a function a task: something that can run in a process of its own.
+///
+/// The function can still be called as before. Its name becomes a value that implements `Task`, to be given to
+/// `Process::spawn` or to a pool.
+///
+/// | written | what travels |
+/// | --- | --- |
+/// | no argument | `()` |
+/// | one argument `T` | `T` |
+/// | several | a tuple |
+/// | `&str`, `&Path`, `&[T]`, `&T` | the owned form: `String`, `PathBuf`, `Vec<T>`, `T` |
+/// | `Vec<u8>`, `&[u8]`, `Bytes` | the same, as one block of bytes |
+/// | `-> T` | `T` |
+/// | `-> Result<T, E>` | `T`, or `TaskError::Failed(E)` |
+///
+/// The name of a task cannot be given to a variable or an argument of another function, and it hides a module or crate
+/// of the same name. In its own body it is the function alone: to start the task again from there, give `name {}`.
+///
+/// Called as a function, an async task gives a boxed future that stays on its thread. `name::call(input)` of the trait
+/// `Task` gives one that is `Send` if the body allows it.
+///
+/// `crate = path` says where the library is, if it has been renamed.
+#[proc_macro_attribute]
+pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
+    task::task(options.into(), item.into()).into()
+}
+
+/// Makes the type of an `impl` an actor: its state lives in a process of its own, its methods are called through a ref.
+///
+/// For `impl Counter`, that ref is `CounterRef`. It has one method for each method with `&self` or `&mut self`, of the
+/// same name, arguments and visibility, and `CounterRef::named` and `CounterRef::lookup`. `Counter::spawn(..)` and
+/// `Counter::spec(..)` take the arguments of `#[init]`.
+///
+/// | on a function of the `impl` | makes it |
+/// | --- | --- |
+/// | `#[init]` | what begins each incarnation; without one it is the type's `Default` |
+/// | `#[terminate]` | what is run before an orderly end; it may take `reason: &ExitReason` |
+/// | `#[local]` | a method that is not on the ref |
+///
+/// Arguments and outputs travel as those of a `#[task]`. Functions without `self`, constants and types are left alone.
+///
+/// `crate = path` says where the library is, if it has been renamed.
+#[proc_macro_attribute]
+pub fn actor(options: TokenStream, item: TokenStream) -> TokenStream {
+    actor::actor(options.into(), item.into()).into()
+}
+
+/// Makes an async function a service: it runs in a process of its own until it is told to stop.
+///
+/// Its name becomes a value with two methods, `spec(..)` and `spawn(..)`, which take the function's arguments. It
+/// returns nothing, `Result<(), E>` or `!`. It can still be called as before.
+///
+/// `crate = path` says where the library is, if it has been renamed.
+#[proc_macro_attribute]
+pub fn service(options: TokenStream, item: TokenStream) -> TokenStream {
+    service::service(options.into(), item.into()).into()
+}
+
+/// Runs an async `main` on a runtime that can start processes.
+///
+/// | option | means | default |
+/// | --- | --- | --- |
+/// | `flavor = "multi_thread"` or `"current_thread"` | the runtime | `"multi_thread"` |
+/// | `worker_threads = 4` | its threads | one for each core |
+/// | `signals = false` | leaves SIGINT and SIGTERM alone | `true`: they stop all children in order |
+/// | `crate = path` | where the library is | `::procession` |
+#[proc_macro_attribute]
+pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
+    entry::entry(entry::Entry::Main, options.into(), item.into()).into()
+}
+
+/// Runs an async test on a runtime that can start processes, with names of its own.
+///
+/// The options are those of `main`; the runtime is `"current_thread"` unless it says otherwise.
+#[proc_macro_attribute]
+pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
+    entry::entry(entry::Entry::Test, options.into(), item.into()).into()
+}

@@ -1,0 +1,230 @@
+//! The process's side of an actor: how it begins and ends, and a table of what to run for each method.
+
+use super::check::{Actor, Init, Method, Terminate};
+use crate::argument;
+use crate::attributes;
+use crate::output::{Output, Shape};
+use crate::travel::Root;
+use crate::types;
+use crate::unit::{self, local};
+use proc_macro2::TokenStream;
+use quote::quote;
+
+pub(super) fn expand(actor: &Actor) -> TokenStream {
+    let Actor {
+        root: paths,
+        ty,
+        marker,
+        cfgs,
+        ..
+    } = actor;
+    let Root { private, .. } = paths;
+    let row = unit::row(
+        paths,
+        &actor.name,
+        &quote!(actor),
+        &quote!(#ty),
+        &types::fingerprint(signature(actor)),
+    );
+    let (init, terminate) = (init(actor), terminate(actor));
+    let methods = actor.methods.iter().filter(|method| !method.is_broken);
+    let methods = methods.map(|method| entry(method, paths));
+    let deprecated: Vec<_> = actor
+        .methods
+        .iter()
+        .filter_map(|method| attributes::allow_deprecated(&method.function.attrs))
+        .take(1)
+        .collect();
+    quote! {
+        #(#cfgs)*
+        const _: () = {
+            #[automatically_derived]
+            impl #private::Marker for #marker {
+                fn row() -> &'static #private::Row {
+                    <#ty as #private::Actor>::row()
+                }
+            }
+
+            #[automatically_derived]
+            #(#deprecated)*
+            #[allow(unreachable_code)]
+            impl #private::Actor for #ty {
+                const METHODS: &'static [#private::Method<Self>] = &[#(#methods),*];
+
+                #row
+                #init
+                #terminate
+            }
+        };
+    }
+}
+
+/// What two builds have to agree on: each method's name and types, in order, and those of `#[init]`.
+fn signature(actor: &Actor) -> TokenStream {
+    let init = actor
+        .init
+        .iter()
+        .flat_map(|init| &init.arguments)
+        .map(|argument| &argument.ty);
+    let methods = actor.methods.iter().map(|method| {
+        let (name, output, exclusive) = (&method.function.sig.ident, &method.output.ty, method.is_exclusive);
+        let types = method.arguments.iter().map(|argument| &argument.ty);
+        quote!(fn #name(#exclusive #(, #types)*) -> #output;)
+    });
+    quote!(init(#(#init),*); #(#methods)*)
+}
+
+/// `init`: what begins each incarnation.
+fn init(actor: &Actor) -> TokenStream {
+    let Root { root, private } = &actor.root;
+    let ty = &actor.ty;
+    let (bytes, arguments) = (local("bytes"), local("arguments"));
+    let given = actor.init.as_ref().map_or(&[][..], |init| &init.arguments);
+    let names = argument::names(given);
+    let made = match &actor.init {
+        Some(init) => made(init, &actor.root),
+        None => {
+            let begin = types::at(ty, quote!(<#ty as #private::Begin>::begin));
+            quote!(::core::result::Result::Ok(#begin()))
+        }
+    };
+    let decode = argument::decode(given, &actor.root, &quote!(#bytes));
+    let unused = match given.is_empty() {
+        true => quote!(_),
+        false => quote!(#bytes),
+    };
+    quote! {
+        async fn init(
+            #arguments: &[u8],
+        ) -> ::core::result::Result<::core::result::Result<Self, ::std::string::String>, #root::Error> {
+            let #names = #private::decoded(#arguments, |#unused| #decode)?;
+            ::core::result::Result::Ok(#made)
+        }
+    }
+}
+
+/// The actor that `#[init]` makes, or the text of its error.
+fn made(
+    Init {
+        function,
+        arguments,
+        is_fallible,
+        is_broken,
+    }: &Init,
+    paths: &Root,
+) -> TokenStream {
+    let name = &function.sig.ident;
+    let lent = arguments.iter().map(|argument| {
+        let hidden = &argument.hidden;
+        argument.lend(paths, &quote!(#hidden))
+    });
+    let dot_await = function.is_async().then(|| quote!(.await));
+    if *is_broken {
+        return quote!(::core::unreachable!());
+    }
+    match is_fallible {
+        false => quote!(::core::result::Result::Ok(Self::#name(#(#lent),*) #dot_await)),
+        true => quote! {
+            Self::#name(#(#lent),*) #dot_await.map_err(|error| ::std::format!("{error:#}"))
+        },
+    }
+}
+
+/// `terminate`, where the user wrote one.
+fn terminate(actor: &Actor) -> Option<TokenStream> {
+    let Terminate {
+        function,
+        takes_reason,
+    } = actor.terminate.as_ref()?;
+    let Root { root, .. } = &actor.root;
+    let (name, reason) = (&function.sig.ident, local("reason"));
+    let dot_await = function.is_async().then(|| quote!(.await));
+    let (parameter, argument) = match takes_reason {
+        true => (quote!(#reason), quote!(, #reason)),
+        false => (quote!(_), quote!()),
+    };
+    Some(quote! {
+        async fn terminate(&mut self, #parameter: &#root::ExitReason) {
+            Self::#name(self #argument) #dot_await;
+        }
+    })
+}
+
+/// One method in the table: decode, begin, run, encode.
+fn entry(method: &Method, paths: &Root) -> TokenStream {
+    let Root { private, .. } = paths;
+    let Method {
+        function,
+        arguments,
+        output,
+        ..
+    } = method;
+    let (actor, call, bytes, error) = (local("actor"), local("call"), local("bytes"), local("error"));
+    let name = &function.sig.ident;
+    let text = syn::ext::IdentExt::unraw(name).to_string();
+    let cfgs = attributes::cfgs(&function.attrs);
+    let names = argument::names(arguments);
+    let decode = argument::decode(arguments, paths, &quote!(#bytes));
+    let lent = arguments.iter().map(|argument| {
+        let hidden = &argument.hidden;
+        argument.lend(paths, &quote!(#hidden))
+    });
+    let dot_await = function.is_async().then(|| quote!(.await));
+    let outcome = outcome(output, &quote!(Self::#name(#actor #(, #lent)*) #dot_await), paths);
+    let unused = match arguments.is_empty() {
+        true => quote!(_),
+        false => quote!(#bytes),
+    };
+    let run = quote! {
+        match #private::decoded(#call.arguments(), |#unused| #decode) {
+            ::core::result::Result::Ok(#names) => {
+                #call.begin();
+                #outcome
+            }
+            ::core::result::Result::Err(#error) => #private::Outcome::Fault(#error),
+        }
+    };
+    let (kind, run) = match (method.is_exclusive, function.is_async()) {
+        (false, false) => (quote!(Shared), run),
+        (true, false) => (quote!(Exclusive), run),
+        (false, true) => (
+            quote!(SharedAsync),
+            quote!(::std::boxed::Box::pin(async move { #run })),
+        ),
+        (true, true) => (
+            quote!(ExclusiveAsync),
+            quote!(::std::boxed::Box::pin(async move { #run })),
+        ),
+    };
+    quote! {
+        #(#cfgs)*
+        #private::Method {
+            name: #text,
+            run: #private::Run::#kind(|#actor, #call| #run),
+        }
+    }
+}
+
+/// What is sent back for the output `run`.
+fn outcome(output: &Output, run: &TokenStream, paths: &Root) -> TokenStream {
+    let Root { private, .. } = paths;
+    let (value, out) = (local("value"), local("out"));
+    let encode_value = output.value(paths).encode(paths, &quote!(&#value), &quote!(#out));
+    let succeeded = quote!(#private::Outcome::value(|#out| #encode_value));
+    match &output.shape {
+        Shape::Never => quote!(match #run {}),
+        Shape::Value => quote! {
+            let #value = #run;
+            #succeeded
+        },
+        Shape::Fallible(_) => {
+            let encode_error = output.error(paths).encode(paths, &quote!(&#value), &quote!(#out));
+            quote! {
+                match #run {
+                    ::core::result::Result::Ok(#value) => #succeeded,
+                    ::core::result::Result::Err(#value) => #private::Outcome::failed(|#out| #encode_error),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,15 @@
+use procession::prelude::*;
+
+#[derive(Default)]
+struct Counter {
+    total: u64,
+}
+
+#[actor]
+impl Counter {
+    fn lookup(&self) -> u64 {
+        self.total
+    }
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use procession::prelude::*;
+
+#[actor]
+struct Counter(u64);
+
+fn main() {}

@@ -1,0 +1,17 @@
+use procession::prelude::*;
+
+#[derive(Default)]
+struct Counter {
+    total: u64,
+}
+
+#[actor]
+impl Counter {
+    #[init]
+    #[terminate]
+    fn new() -> Self {
+        Counter { total: 0 }
+    }
+}
+
+fn main() {}

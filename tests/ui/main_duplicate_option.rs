@@ -1,0 +1,2 @@
+#[procession::main(signals = false, signals = true)]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[procession::main(threads = 4)]
+async fn main() {}

@@ -1,0 +1,5 @@
+#[procession::main]
+async fn main(folder: String) -> procession::Result<()> {
+    println!("{folder}");
+    Ok(())
+}

@@ -1,0 +1,2 @@
+#[procession::main(flavor = "single")]
+async fn main() {}

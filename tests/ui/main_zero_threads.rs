@@ -1,0 +1,2 @@
+#[procession::main(worker_threads = 0)]
+async fn main() {}

@@ -1,0 +1,8 @@
+use procession::prelude::*;
+
+#[task]
+fn cube(x: u64) -> u64 {
+    x.pow("three")
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use procession::prelude::*;
+
+#[task]
+fn largest<T: Ord>(items: Vec<T>) -> Option<T> {
+    items.into_iter().max()
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use procession::prelude::*;
+
+#[task]
+fn length(text: &'static str) -> usize {
+    text.len()
+}
+
+fn main() {}

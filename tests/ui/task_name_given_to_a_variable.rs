@@ -1,0 +1,11 @@
+use procession::prelude::*;
+
+#[task]
+fn cube(x: u64) -> u64 {
+    x.pow(3)
+}
+
+fn main() {
+    let cube = 3;
+    println!("{cube}");
+}

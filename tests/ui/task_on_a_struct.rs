@@ -1,0 +1,6 @@
+use procession::prelude::*;
+
+#[task]
+struct Cube;
+
+fn main() {}

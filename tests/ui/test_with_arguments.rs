@@ -1,0 +1,6 @@
+#[procession::test]
+async fn works(seed: u64) {
+    println!("{seed}");
+}
+
+fn main() {}
