@@ -37,6 +37,8 @@ pub enum ErrorKind {
     Other,
     /// A process could not be started: out of descriptors, processes or memory.
     Spawn,
+    /// The `init` of an actor failed or panicked, or its process died in it.
+    Init,
     /// It was used outside a tokio runtime.
     NoRuntime,
     /// An argument or a setting does not make sense: zero workers, two children of one name.
@@ -128,6 +130,11 @@ impl Error {
             message: message.to_string(),
             source: None,
         }))
+    }
+
+    pub(crate) fn too_large(size: usize, limit: usize) -> Self {
+        let message = format_args!("a message of {size} bytes is over the frame limit of {limit}: raise it, or send it in parts");
+        Self::with_kind(ErrorKind::TooLarge, message)
     }
 
     pub(crate) fn caused_by(mut self, source: Option<&(dyn StdError + 'static)>) -> Self {

@@ -1,16 +1,75 @@
 //! Async actors, tasks and pools in operating-system processes of their own, under supervision.
+//!
+//! Annotate a function or an `impl` block; it then runs in a process of its own and is called like any async function.
+//! A crash, a hang or a memory hog costs one message, is explained exactly, and leaves nothing behind.
+//!
+//! ```no_run
+//! use procession::prelude::*;
+//!
+//! #[task]
+//! fn cube(x: u64) -> u64 {
+//!     x.pow(3)
+//! }
+//!
+//! #[procession::main]
+//! async fn main() -> procession::Result<()> {
+//!     let pool = Pool::new(6).await?;
+//!     println!("{:?}", pool.map(cube, 1..=6).await?);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Layout
+//!
+//! | what you hold | what it is |
+//! | --- | --- |
+//! | [`Process`] | a process that runs one `#[task]` |
+//! | [`ActorRef`] | a handle to an `#[actor]`, good across its restarts |
+//! | [`Call`] | a message that is about to be sent |
+//! | [`Supervisor`], [`Spec`], [`Tree`] | what to keep running, and how |
+//! | [`Pool`] | workers that map a task over many inputs |
+//! | [`Config`] | settings, before anything is started |
 
 #![deny(unsafe_code)]
+#![warn(missing_docs)]
 
+mod backtrace;
 mod error;
 mod exit;
+pub mod prelude;
+#[doc(hidden)]
+pub mod private;
 
+mod actor;
+mod app;
 mod link;
 mod observe;
 mod os;
+mod pool;
 mod process;
 mod supervise;
+mod task;
 mod wire;
 
+pub use actor::call::{Call, CallFuture, Tell};
+pub use actor::child::stopping;
+pub use actor::contract::{Actor, Service, Task};
+pub use actor::handle::ActorRef;
+pub use actor::monitor::Monitor;
+pub use app::config::Config;
 pub use error::{CallError, Error, ErrorKind, Never, Result, TaskError};
 pub use exit::{Backtrace, ExitReason, KillCause, Panic};
+pub use link::LinkKind;
+pub use pool::{Builder as PoolBuilder, Map, Pool};
+pub use process::StartMode;
+pub use procession_macros::{actor, main, service, task, test};
+pub use supervise::builder::{ServiceRef, Spec, Supervisor, Tree};
+pub use supervise::{Backoff, Intensity, Restart, Strategy};
+pub use task::{Builder as ProcessBuilder, Current, Process};
+pub use wire::control::{ChildId, Exit, Info, State};
+pub use wire::value::Wire;
+
+/// What the streams of a pool are made of.
+pub mod stream {
+    pub use crate::pool::{Items, Keep, MapFuture, Ordered, Unordered, WithInput, Without};
+}

@@ -1,0 +1,127 @@
+//! Settings of the whole program: how children are started, what links are made of, how much a message may hold.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::link::LinkKind;
+use crate::observe;
+use crate::process::control::{self, Asked};
+use crate::process::{StartMode, entry};
+use crate::supervise::host;
+use crate::wire::control::Settings;
+use crate::wire::frame::DEFAULT_LIMIT;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// The settings of a program, made before anything is started.
+///
+/// | setting | environment | default |
+/// | --- | --- | --- |
+/// | [`start_mode`](Config::start_mode) | `PROCESSION_START=fork-server\|exec` | the fork server |
+/// | [`link`](Config::link) | `PROCESSION_LINK=socket\|pipe` | sockets |
+/// | [`call_timeout`](Config::call_timeout) | | one minute |
+/// | [`frame_limit`](Config::frame_limit) | | 64 MiB |
+/// | [`mailbox`](Config::mailbox) | | 1,024 messages |
+///
+/// Where the environment names a setting it wins: whoever runs a program has the last word.
+///
+/// ```
+/// use procession::{Config, StartMode};
+///
+/// Config::new().start_mode(StartMode::Exec).init()?;
+/// # Ok::<(), procession::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "settings count only after `init`"]
+pub struct Config {
+    start_mode: Option<StartMode>,
+    link: Option<LinkKind>,
+    call_timeout: Option<Duration>,
+    frame_limit: Option<usize>,
+    mailbox: Option<u32>,
+}
+
+static CONFIG: Mutex<Option<Config>> = Mutex::new(None);
+
+impl Config {
+    /// The defaults.
+    pub fn new() -> Self {
+        Config::default()
+    }
+
+    /// How children are started.
+    pub fn start_mode(mut self, mode: StartMode) -> Self {
+        self.start_mode = Some(mode);
+        self
+    }
+
+    /// What links between processes are made of.
+    pub fn link(mut self, kind: LinkKind) -> Self {
+        self.link = Some(kind);
+        self
+    }
+
+    /// The deadline of a call that names none.
+    pub fn call_timeout(mut self, after: Duration) -> Self {
+        self.call_timeout = Some(after);
+        self
+    }
+
+    /// The most bytes that one message may hold, encoded.
+    pub fn frame_limit(mut self, bytes: usize) -> Self {
+        self.frame_limit = Some(bytes);
+        self
+    }
+
+    /// How many messages of one sender may wait at one actor before the sender waits.
+    pub fn mailbox(mut self, messages: u32) -> Self {
+        self.mailbox = Some(messages);
+        self
+    }
+
+    /// Makes them those of this program.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] if something was started already, or a setting makes no sense.
+    pub fn init(self) -> Result<()> {
+        let invalid = |what: &str| Err(Error::with_kind(ErrorKind::Invalid, what));
+        if control::existing().is_some() {
+            return invalid("settings come too late: processes were started already");
+        }
+        if self.link == Some(LinkKind::Memory) {
+            return invalid("links of memory do not leave a process: use sockets or pipes");
+        }
+        if self.mailbox == Some(0) || self.frame_limit.is_some_and(|bytes| !(1024..=1 << 30).contains(&bytes)) {
+            return invalid("a mailbox holds at least one message, and a frame 1 KiB to 1 GiB");
+        }
+        *CONFIG.lock().unwrap_or_else(PoisonError::into_inner) = Some(self);
+        Ok(())
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            call_timeout: self.call_timeout.unwrap_or(Duration::from_secs(60)),
+            frame_limit: self.frame_limit.unwrap_or(DEFAULT_LIMIT),
+            mailbox: self.mailbox.unwrap_or(1024),
+        }
+    }
+
+    fn host(&self) -> Result<host::Config> {
+        let start = StartMode::from_env()?.or(self.start_mode).unwrap_or_default();
+        let link = match std::env::var("PROCESSION_LINK") {
+            Ok(kind) => kind.parse()?,
+            Err(_) => self.link.unwrap_or_default(),
+        };
+        if link == LinkKind::Memory {
+            return Err(Error::with_kind(ErrorKind::Invalid, "PROCESSION_LINK is `socket` or `pipe`"));
+        }
+        Ok(host::Config { start, link, settings: self.settings(), replay: observe::replay::sink, log: observe::setup::filter })
+    }
+}
+
+/// Starts the control plane with these settings.
+pub(crate) fn start_host() -> (mpsc::UnboundedSender<Asked>, Settings) {
+    entry::refuse_unentered();
+    let config = CONFIG.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
+    (host::start(config.host(), observe::setup::adopt_thread), config.settings())
+}

@@ -1,0 +1,74 @@
+//! `#[procession::main]`: the program's runtime, and the order of its end.
+
+use crate::observe;
+use crate::process::control;
+use crate::process::entry;
+use crate::wire::control::Request;
+use std::future::Future;
+use tokio::runtime::{Builder, Runtime};
+
+use super::signals;
+
+/// The options of `#[procession::main]` and `#[procession::test]`.
+#[derive(Debug)]
+pub struct Main {
+    /// The name of the annotated function.
+    pub name: &'static str,
+    /// The kind of runtime.
+    pub flavor: Flavor,
+    /// How many worker threads a multi-thread runtime has; by default one for each core.
+    pub worker_threads: Option<usize>,
+    /// Whether Ctrl-C and SIGTERM stop everything in order.
+    pub signals: bool,
+}
+
+/// The kind of a runtime, as with `#[tokio::main]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavor {
+    /// Worker threads.
+    MultiThread,
+    /// One thread.
+    CurrentThread,
+}
+
+/// Runs a program. In an image that was started to be a child it never returns.
+///
+/// When the body is done, everything that it started and that still runs is stopped in order, newest first.
+///
+/// # Panics
+///
+/// If there can be no runtime.
+pub fn main<F: Future>(config: Main, body: impl FnOnce() -> F) -> F::Output {
+    entry::at_main();
+    observe::setup::init();
+    if config.signals {
+        signals::handle();
+    }
+    let runtime = config.runtime(observe::setup::adopt_thread);
+    let output = runtime.block_on(body());
+    if control::existing().is_some() {
+        runtime.block_on(end());
+    }
+    output
+}
+
+/// Stops everything in this thread's context.
+pub(super) async fn end() {
+    // A host that is gone has nothing left to stop.
+    let _ = control::client().ask(Request::End).await;
+}
+
+impl Main {
+    /// The runtime, whose threads each begin with `begin`.
+    pub(super) fn runtime(&self, begin: impl Fn() + Send + Sync + 'static) -> Runtime {
+        let mut builder = match self.flavor {
+            Flavor::MultiThread => Builder::new_multi_thread(),
+            Flavor::CurrentThread => Builder::new_current_thread(),
+        };
+        if let Some(n_threads) = self.worker_threads {
+            builder.worker_threads(n_threads);
+        }
+        builder.enable_all().on_thread_start(begin);
+        builder.build().unwrap_or_else(|error| panic!("`{}` has no runtime: {error}", self.name))
+    }
+}

@@ -1,0 +1,71 @@
+//! Ctrl-C and SIGTERM: the first stops everything in order, the second ends the program at once.
+//!
+//! Children lead process groups of their own, so a Ctrl-C at the terminal reaches the host alone. The program ends with
+//! the status that a shell expects of the signal: 130 or 143.
+
+use crate::process::control;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::main::end;
+
+/// Handles them from now on, on a thread of its own: the program's may be busy.
+pub(super) fn handle() {
+    let thread = std::thread::Builder::new().name("procession-signals".to_owned());
+    let (listens, listening) = std::sync::mpsc::channel();
+    let started = thread.spawn(move || {
+        crate::observe::setup::adopt_thread();
+        let error = listen(&listens);
+        tracing::warn!(%error, "Ctrl-C will not stop children in order");
+    });
+    match started {
+        Ok(_) => drop(listening.recv()),
+        Err(error) => tracing::warn!(%error, "Ctrl-C will not stop children in order"),
+    }
+}
+
+/// Comes back only with an error. Says when signals are handled.
+fn listen(listens: &std::sync::mpsc::Sender<()>) -> std::io::Error {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return error,
+    };
+    runtime.block_on(async {
+        let mut signals = match Signals::listen() {
+            Ok(signals) => signals,
+            Err(error) => return error,
+        };
+        let _ = listens.send(());
+        let status = signals.next().await;
+        tokio::select! {
+            () = stop() => {}
+            _ = signals.next() => {}
+        }
+        // What still lives is killed by whoever watches this process.
+        std::process::exit(status)
+    })
+}
+
+async fn stop() {
+    if control::existing().is_some() {
+        end().await;
+    }
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// The exit status for the next one.
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.interrupt.recv() => 128 + libc::SIGINT,
+            _ = self.terminate.recv() => 128 + libc::SIGTERM,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What expansions of the macros name, and how the floors are wired together. Not for other use: it changes at will.
+
+use crate::error::{Error, Result};
+use crate::process::Newborn;
+use crate::process::control::Asked;
+use crate::wire::control::Settings;
+use tokio::sync::mpsc;
+
+pub use crate::actor::call::{Decoders, call};
+pub use crate::actor::contract::{Actor, Invocation, Marker, Method, Outcome, Run, Service, Task};
+pub use crate::actor::row::{Key, ROWS, Row};
+pub use crate::app::main::{Flavor, Main, main};
+pub use crate::app::test::test;
+pub use crate::supervise::builder::{actor_spec, service_spec};
+pub use crate::wire::blob::{Blob, Slice};
+pub use crate::wire::value::{Failure, Fallible, Wire};
+pub use linkme;
+pub use serde;
+
+/// The future of an async function that stays on its thread.
+pub type LocalBoxFuture<'a, T> = futures::future::LocalBoxFuture<'a, T>;
+
+/// What a borrowed argument travels as.
+pub type Owned<T> = <T as ToOwned>::Owned;
+
+/// The bytes that `encode` appends.
+pub fn encoded(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    encode(&mut out).map(|()| out)
+}
+
+/// What `decode` reads, which must be all of `bytes`.
+pub fn decoded<T>(bytes: &[u8], decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
+    let mut rest = bytes;
+    let value = decode(&mut rest)?;
+    match rest {
+        [] => Ok(value),
+        rest => Err(Error::with_kind(
+            crate::ErrorKind::Codec,
+            format_args!("{} bytes are left over after the last argument", rest.len()),
+        )),
+    }
+}
+
+/// Lends an owned argument to a function that borrows it.
+pub fn lend<T: ?Sized + ToOwned>(owned: &T::Owned) -> &T {
+    std::borrow::Borrow::borrow(owned)
+}
+
+/// How an actor without `#[init]` begins.
+#[diagnostic::on_unimplemented(
+    message = "the actor `{Self}` has no `#[init]`, and no `Default`",
+    label = "how does it begin?",
+    note = "write `#[init]` above the function that makes it, or derive `Default` for it"
+)]
+pub trait Begin: Sized {
+    #[doc(hidden)]
+    fn begin() -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Default> Begin for T {
+    fn begin() -> Self {
+        T::default()
+    }
+}
+
+/// Names what a function returns: `!`, where stable Rust does not let it be written.
+pub trait Returning {
+    #[doc(hidden)]
+    type Output;
+}
+
+impl<T> Returning for fn() -> T {
+    type Output = T;
+}
+
+/// The functions that lower floors call of higher ones.
+pub(crate) struct Wiring {
+    /// Starts the control plane of a host.
+    pub(crate) host: fn() -> (mpsc::UnboundedSender<Asked>, Settings),
+    /// Runs a child to its end.
+    pub(crate) child: fn(Newborn) -> !,
+}
+
+pub(crate) fn wiring() -> Wiring {
+    #[cfg(test)]
+    let child = crate::process::tests::child;
+    #[cfg(not(test))]
+    let child = crate::app::child::run;
+    Wiring { host: crate::app::config::start_host, child }
+}

@@ -1,0 +1,122 @@
+//! The codec: any value that serde can describe, to bytes and back.
+//!
+//! The bytes describe themselves, since `flatten`, untagged and internally tagged enums and `serde_json::Value` are
+//! decoded without knowing what comes. They are MessagePack with struct fields and variants by name, and one byte more
+//! that keeps `Some(None)`, `Some(())` and `None` apart. `docs/codec.md` says why no published codec would do.
+//!
+//! **Promised.** What was encoded is decoded to the same value, or is an error on one of the two sides; no value turns
+//! into another one. A sequence or struct that gives more or less elements than it announced is an error when encoded.
+//! Decoding never panics, whatever the bytes, and allocates no more than they pay for.
+//!
+//! **Refused.** Nesting deeper than [`DEPTH`], in both directions. Integers of 128 bits within what serde itself buffers
+//! (`flatten`, untagged and internally tagged enums): serde cannot hold them there, and decoding says so.
+//!
+//! The codec calls itself human-readable, so addresses and the like travel as text: serde reads what it has buffered as
+//! if it came from a readable format, and would not find in it what a compact one wrote.
+
+mod decode;
+mod encode;
+mod format;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use format::DEPTH;
+
+use crate::{Error, ErrorKind};
+use bytes::{Bytes, BytesMut};
+use decode::Decoder;
+use encode::Encoder;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::any::type_name;
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+
+/// A value that could not be turned into bytes, or bytes that are not such a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot {action} `{type_name}`: {why}")]
+pub(crate) struct CodecError {
+    action: &'static str,
+    type_name: &'static str,
+    why: Box<str>,
+}
+
+/// The codec as a type, for [`tokio_serde`]'s framed streams of `T`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Codec<T>(PhantomData<fn(T) -> T>);
+
+/// Appends `value` to `out`; on an error `out` is as it was.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let start = out.len();
+    value.serialize(&mut Encoder::new(out)).map_err(|why| {
+        out.truncate(start);
+        CodecError::encoding::<T>(why)
+    })
+}
+
+/// The one value that `bytes` are.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CodecError> {
+    let mut rest = bytes;
+    let value = decode_next(&mut rest)?;
+    match rest.len() {
+        0 => Ok(value),
+        n => Err(CodecError::decoding::<T>(format_args!("{n} bytes too many"))),
+    }
+}
+
+/// The first of the values that `bytes` hold back to back; `bytes` is left at the next one, or on an error as it was.
+pub(crate) fn decode_next<'a, T: Deserialize<'a>>(bytes: &mut &'a [u8]) -> Result<T, CodecError> {
+    let mut decoder = Decoder::new(bytes);
+    let value = T::deserialize(&mut decoder).map_err(CodecError::decoding::<T>)?;
+    *bytes = decoder.rest();
+    Ok(value)
+}
+
+impl CodecError {
+    fn encoding<T: ?Sized>(why: impl fmt::Display) -> Self {
+        Self::new::<T>("encode", why)
+    }
+
+    fn decoding<T: ?Sized>(why: impl fmt::Display) -> Self {
+        Self::new::<T>("decode", why)
+    }
+
+    fn new<T: ?Sized>(action: &'static str, why: impl fmt::Display) -> Self {
+        CodecError {
+            action,
+            type_name: type_name::<T>(),
+            why: why.to_string().into(),
+        }
+    }
+}
+
+impl From<CodecError> for Error {
+    fn from(error: CodecError) -> Self {
+        Error::with_kind(ErrorKind::Codec, error)
+    }
+}
+
+impl<T> Default for Codec<T> {
+    fn default() -> Self {
+        Codec(PhantomData)
+    }
+}
+
+impl<T: Serialize> tokio_serde::Serializer<T> for Codec<T> {
+    type Error = Error;
+
+    fn serialize(self: Pin<&mut Self>, value: &T) -> Result<Bytes, Error> {
+        let mut out = Vec::new();
+        encode(value, &mut out)?;
+        Ok(out.into())
+    }
+}
+
+impl<T: DeserializeOwned> tokio_serde::Deserializer<T> for Codec<T> {
+    type Error = Error;
+
+    fn deserialize(self: Pin<&mut Self>, bytes: &BytesMut) -> Result<T, Error> {
+        Ok(decode(bytes)?)
+    }
+}

@@ -1,0 +1,73 @@
+//! The bytes: those of MessagePack, and one more for what MessagePack cannot say.
+
+/// The first byte of each value. A range is given by its first byte, with the length or number in the low bits.
+pub(super) mod tag {
+    pub(crate) const FIX_MAP: u8 = 0x80;
+    pub(crate) const FIX_ARRAY: u8 = 0x90;
+    pub(crate) const FIX_STR: u8 = 0xa0;
+    pub(crate) const NIL: u8 = 0xc0;
+    /// Not MessagePack, which never uses this byte: the value behind it is the inside of a `Some`. Written only where
+    /// that value begins with `NIL` or `SOME`; any other value stands for its own `Some`.
+    pub(crate) const SOME: u8 = 0xc1;
+    pub(crate) const FALSE: u8 = 0xc2;
+    pub(crate) const TRUE: u8 = 0xc3;
+    pub(crate) const BIN_8: u8 = 0xc4;
+    pub(crate) const BIN_16: u8 = 0xc5;
+    pub(crate) const BIN_32: u8 = 0xc6;
+    pub(crate) const F32: u8 = 0xca;
+    pub(crate) const F64: u8 = 0xcb;
+    pub(crate) const U8: u8 = 0xcc;
+    pub(crate) const U16: u8 = 0xcd;
+    pub(crate) const U32: u8 = 0xce;
+    pub(crate) const U64: u8 = 0xcf;
+    pub(crate) const I8: u8 = 0xd0;
+    pub(crate) const I16: u8 = 0xd1;
+    pub(crate) const I32: u8 = 0xd2;
+    pub(crate) const I64: u8 = 0xd3;
+    /// An extension of 16 bytes: an integer that 64 bits cannot hold. The next byte is one of the two below.
+    pub(crate) const EXT_16: u8 = 0xd8;
+    pub(crate) const STR_8: u8 = 0xd9;
+    pub(crate) const STR_16: u8 = 0xda;
+    pub(crate) const STR_32: u8 = 0xdb;
+    pub(crate) const ARRAY_16: u8 = 0xdc;
+    pub(crate) const ARRAY_32: u8 = 0xdd;
+    pub(crate) const MAP_16: u8 = 0xde;
+    pub(crate) const MAP_32: u8 = 0xdf;
+    pub(crate) const NEGATIVE: u8 = 0xe0;
+
+    pub(crate) const EXT_I128: u8 = 1;
+    pub(crate) const EXT_U128: u8 = 2;
+}
+
+/// How deep sequences, maps, enums with content and `Some`s may be nested: a level costs up to 2 KiB of stack in a debug
+/// build, so that this is a quarter of a tokio worker's.
+pub(crate) const DEPTH: u32 = 256;
+
+/// Why a value cannot be encoded or decoded.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Why(Box<str>);
+
+impl Why {
+    #[cold]
+    pub(super) fn new(why: impl std::fmt::Display) -> Self {
+        Why(why.to_string().into())
+    }
+
+    #[cold]
+    pub(super) fn too_deep() -> Self {
+        Why::new(format_args!("it is nested deeper than {DEPTH} levels"))
+    }
+}
+
+impl serde::ser::Error for Why {
+    fn custom<T: std::fmt::Display>(why: T) -> Self {
+        Why::new(why)
+    }
+}
+
+impl serde::de::Error for Why {
+    fn custom<T: std::fmt::Display>(why: T) -> Self {
+        Why::new(why)
+    }
+}

@@ -1,0 +1,342 @@
+//! What a host and its children say to each other: the messages of the control socket.
+//!
+//! `Down` goes from the host to a child, `Up` from a child to the host. A request is the same value whether it comes
+//! from the host's own threads, through memory, or from a child, through its control socket; each is answered once.
+//! Descriptors travel beside a message, in the order that its documentation names.
+
+use crate::error::Error;
+use crate::exit::{ExitReason, KillCause};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+
+/// A child of the host, stable across its restarts. What you print, not what you hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ChildId(pub(crate) u64);
+
+/// The right to talk to a child: it cannot be guessed from its id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Cap(pub(crate) u128);
+
+/// A namespace of children: one for the program, one for each test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub(crate) struct Context(pub(crate) u64);
+
+/// One connection between a client and one incarnation of a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct LinkId(pub(crate) u64);
+
+/// Whom a ref means.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Target {
+    /// A child, by the capability that its starter was given.
+    Child(ChildId, Cap),
+    /// Whoever has this name when a link is made.
+    Named(String),
+}
+
+/// What runs in a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum BodyKind {
+    Task,
+    Service,
+    Actor,
+    Worker,
+}
+
+/// What runs in a child: its row in the registry of this build, and its encoded input.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Body {
+    pub(crate) kind: BodyKind,
+    /// The position of its row; a worker has none.
+    pub(crate) row: u32,
+    pub(crate) input: Bytes,
+}
+
+/// The first message to a child. Descriptors: the server's end of a link where `link` is some.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Birth {
+    pub(crate) child: ChildId,
+    pub(crate) cap: Cap,
+    pub(crate) context: Context,
+    pub(crate) name: String,
+    pub(crate) body: Body,
+    pub(crate) link: Option<Attach>,
+    pub(crate) settings: Settings,
+    /// The most verbose level that anybody in the host reads, as `tracing` prints it.
+    pub(crate) log: String,
+}
+
+/// The host's settings that its children share.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    /// The deadline of a call that names none.
+    pub(crate) call_timeout: Duration,
+    /// The most bytes in a frame.
+    pub(crate) frame_limit: usize,
+    /// How many messages of one sender may wait at an actor.
+    pub(crate) mailbox: u32,
+}
+
+/// The server's end of a link. Descriptors: one for a socket, two for a pipe (read, write).
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Attach {
+    pub(crate) link: LinkId,
+    /// The cell of the status page that counts what had begun on this link.
+    pub(crate) slot: u32,
+    pub(crate) pipe: bool,
+}
+
+/// From the host to a child.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Down {
+    Birth(Box<Birth>),
+    Attach(Attach),
+    /// Come to an orderly end.
+    Stop,
+    /// The answer to the request of that number, with the descriptors that it names.
+    Answer(u64, Result<Answer, Error>),
+    /// The server of a link that this process is a client of has died.
+    Fate(LinkId, Fate),
+    /// Something that a monitor of this process waited for.
+    Exit(u64, Exit),
+}
+
+/// From a child to the host.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Up {
+    /// An actor's `init` is done, or a worker is up.
+    Ready,
+    /// An actor's `init` failed.
+    InitFailed(String),
+    /// What the task or service came to.
+    Done(Done),
+    /// It has come to an orderly end, as told.
+    Stopped,
+    /// A request, answered by `Answer` of the same number.
+    Request(u64, Request),
+    /// The client of this link is gone, and with it the link.
+    Closed(LinkId),
+    /// The client of this link broke its protocol.
+    Broken(LinkId, String),
+}
+
+/// What a task came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Done {
+    Value(Bytes),
+    /// The user's error: encoded, and its text.
+    Failed(Bytes, String),
+    /// The input could not be read or the output not be written.
+    Fault(Error),
+}
+
+impl Done {
+    /// The same, or the fault that it is larger than a message may be.
+    pub(crate) fn within(self, limit: usize) -> Done {
+        match &self {
+            Done::Value(bytes) | Done::Failed(bytes, _) if bytes.len() > limit => {
+                Done::Fault(Error::too_large(bytes.len(), limit))
+            }
+            _ => self,
+        }
+    }
+}
+
+/// The end of a link, as its client hears it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Fate {
+    pub(crate) reason: ExitReason,
+    /// The number of the last message on this link that had begun.
+    pub(crate) begun: u64,
+    /// What a worker left of the chunk that it was on.
+    pub(crate) salvage: Option<Salvage>,
+}
+
+/// What the status page of a dead worker tells of the chunk that it was on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Salvage {
+    /// The number of the chunk's message.
+    pub(crate) seq: u64,
+    /// How many of its items had begun.
+    pub(crate) begun: u64,
+    /// The first item whose result is in `results`: those before it were sent.
+    pub(crate) base: u64,
+    /// Results that were not sent, one after another.
+    pub(crate) results: Bytes,
+}
+
+/// The end of one incarnation, as a monitor hears it.
+///
+/// It reads as its reason does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Exit {
+    /// The child that ended.
+    pub child: ChildId,
+    /// Its name.
+    pub name: String,
+    /// The process id that it had.
+    pub pid: u32,
+    /// Why it ended.
+    pub reason: ExitReason,
+    /// Whether it has ended for good: nothing restarts it.
+    pub last: bool,
+}
+
+/// What anybody asks of the control plane.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Start one child under the root of the context: an encoded `supervise::spec::Child`.
+    /// Answer: `Started`, once it is ready, with a link where `link` asks for one.
+    Spawn { spec: Bytes, link: bool },
+    /// Start a tree: an encoded `supervise::spec::Tree`. Answer: `Tree`, once every child is ready.
+    Start { tree: Bytes },
+    /// A link to an actor whose row is this one. Waits while it restarts. Answer: `Introduced`.
+    Introduce { target: Target, row: u32 },
+    /// Who has that name now, if its row is this one. Answer: `Found`.
+    Lookup { name: String, row: u32 },
+    /// Wait for the end of a child for good. Answer: `Ended`.
+    Join { target: Target },
+    /// Kill its process. Answered when that is dead.
+    Kill { target: Target, cause: KillCause },
+    /// Stop it in order, for good. Answered when it has ended.
+    Stop { target: Target },
+    /// Hand it to the context's root, so that it outlives the process that started it.
+    Detach { target: Target },
+    /// Be told of each end of its incarnations, as `Exit` of that number.
+    Monitor { target: Target, monitor: u64 },
+    /// Be told no more.
+    Unmonitor { monitor: u64 },
+    /// What is known of one child. Answer: `Info`.
+    Inspect { target: Target },
+    /// Wait until a child or every child of a tree is up. Answered when so.
+    Ready { target: Target },
+    /// The children of a tree. Answer: `List`.
+    List { target: Target },
+    /// All living children of the host in this context. Answer: `List`.
+    Active,
+    /// How this host starts its children. Answer: `Mode`.
+    Mode,
+    /// The other end of this link broke the protocol, or closed it out of turn.
+    Broken { link: LinkId, what: String },
+    /// Stop everything in the context. Answered when all have ended.
+    End,
+}
+
+/// What comes back.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    Done,
+    Started { child: ChildId, cap: Cap, pid: u32, link: Option<Introduced> },
+    Tree { tree: ChildId, cap: Cap },
+    /// Descriptors: the client's end.
+    Introduced(Introduced),
+    Found { child: ChildId, cap: Cap },
+    Ended { reason: ExitReason, begun: bool, done: Option<Done> },
+    Info(Info),
+    List(Vec<Info>),
+    Mode { fork_server: bool, pipe: bool, server_pid: Option<u32> },
+}
+
+/// The client's end of a link. Descriptors as with [`Attach`].
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Introduced {
+    pub(crate) link: LinkId,
+    pub(crate) child: ChildId,
+    pub(crate) pipe: bool,
+}
+
+/// One child, as the tree shows it.
+///
+/// Printed: name, kind, pid, state, restarts and uptime, indented by its depth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Info {
+    /// The child.
+    pub id: ChildId,
+    /// Its name.
+    pub name: String,
+    /// `task`, `service`, `actor`, `worker` or `supervisor`.
+    pub kind: String,
+    /// Its process id while it has a process.
+    pub pid: Option<u32>,
+    /// What it does now.
+    pub state: State,
+    /// How often it was restarted.
+    pub restarts: u32,
+    /// How long this incarnation has been up.
+    pub uptime: Duration,
+    /// How deep below the top of the list it is.
+    pub depth: usize,
+}
+
+/// What a child does now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum State {
+    /// It waits for its turn, or for its back-off to pass.
+    Waiting,
+    /// Its process was started and is not ready yet.
+    Starting,
+    /// It is up.
+    Running,
+    /// It was told to stop.
+    Stopping,
+    /// It has ended for good.
+    Ended,
+}
+
+impl Answer {
+    /// The link that it introduces.
+    pub(crate) fn introduced(&self) -> Option<&Introduced> {
+        match self {
+            Answer::Introduced(introduced) | Answer::Started { link: Some(introduced), .. } => Some(introduced),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ChildId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+impl fmt::Debug for Cap {
+    /// Nothing: a capability that is printed is one that can be taken.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cap")
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            State::Waiting => "waiting",
+            State::Starting => "starting",
+            State::Running => "running",
+            State::Stopping => "stopping",
+            State::Ended => "ended",
+        })
+    }
+}
+
+impl fmt::Display for Info {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pid = self.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+        let indent = 2 * self.depth;
+        write!(
+            f,
+            "{:indent$}{:<20} {:<10} {:>8} {:<8} {:>3} restarts {:>8.1?} up",
+            "", self.name, self.kind, pid, self.state, self.restarts, self.uptime,
+        )
+    }
+}
