@@ -20,7 +20,11 @@ pub struct Backtrace {
 impl fmt::Display for Backtrace {
     /// One frame on each line, innermost first.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let frames = if self.build_id == image::build_id() { resolve(&self.offsets) } else { vec![] };
+        let frames = if self.build_id == image::build_id() {
+            resolve(&self.offsets)
+        } else {
+            vec![]
+        };
         if frames.is_empty() {
             return self.fmt_offsets(f);
         }
@@ -51,11 +55,24 @@ struct Frame {
 /// Without what ran after the panic began, and what ran before the user's code.
 fn of_the_user(frames: &[Frame]) -> &[Frame] {
     let is = |frame: &Frame, names: &[&str]| names.iter().any(|name| frame.name.contains(name));
-    let machinery = ["__rust_end_short_backtrace", "rust_begin_unwind", "core::panicking::", "std::panicking::"];
-    let start = frames.iter().rposition(|frame| is(frame, &machinery[..1])).map_or(0, |at| at + 1);
-    let more = frames[start..].iter().take_while(|frame| is(frame, &machinery)).count();
+    let machinery = [
+        "__rust_end_short_backtrace",
+        "rust_begin_unwind",
+        "core::panicking::",
+        "std::panicking::",
+    ];
+    let start = frames
+        .iter()
+        .rposition(|frame| is(frame, &machinery[..1]))
+        .map_or(0, |at| at + 1);
+    let more = frames[start..]
+        .iter()
+        .take_while(|frame| is(frame, &machinery))
+        .count();
     let frames = &frames[start + more..];
-    let end = frames.iter().position(|frame| is(frame, &["__rust_begin_short_backtrace", "entry::be_born"]));
+    let end = frames
+        .iter()
+        .position(|frame| is(frame, &["__rust_begin_short_backtrace", "entry::be_born"]));
     &frames[..end.unwrap_or(frames.len())]
 }
 
@@ -92,7 +109,10 @@ mod tests {
             build_id: "of another".to_owned(),
             offsets: vec![0x10, 0xabc],
         };
-        assert_eq!(backtrace.to_string(), "   0: executable + 0x10\n   1: executable + 0xabc\n");
+        assert_eq!(
+            backtrace.to_string(),
+            "   0: executable + 0x10\n   1: executable + 0xabc\n"
+        );
     }
 
     #[test]
@@ -111,7 +131,10 @@ mod tests {
             name: name.to_owned(),
             place: None,
         });
-        let left: Vec<&str> = of_the_user(&frames).iter().map(|frame| frame.name.as_str()).collect();
+        let left: Vec<&str> = of_the_user(&frames)
+            .iter()
+            .map(|frame| frame.name.as_str())
+            .collect();
         assert_eq!(left, ["app::work", "app::main"]);
     }
 }

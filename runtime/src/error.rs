@@ -133,7 +133,9 @@ impl Error {
     }
 
     pub(crate) fn too_large(size: usize, limit: usize) -> Self {
-        let message = format_args!("a message of {size} bytes is over the frame limit of {limit}: raise it, or send it in parts");
+        let message = format_args!(
+            "a message of {size} bytes is over the frame limit of {limit}: raise it, or send it in parts"
+        );
         Self::with_kind(ErrorKind::TooLarge, message)
     }
 

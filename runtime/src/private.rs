@@ -84,9 +84,15 @@ pub(crate) struct Wiring {
 }
 
 pub(crate) fn wiring() -> Wiring {
+    Wiring {
+        host: crate::app::config::start_host,
+        child,
+    }
+}
+
+fn child(newborn: Newborn) -> ! {
+    // The tests of the floors below children have bodies of their own.
     #[cfg(test)]
-    let child = crate::process::tests::child;
-    #[cfg(not(test))]
-    let child = crate::app::child::run;
-    Wiring { host: crate::app::config::start_host, child }
+    let newborn = crate::process::tests::claim(newborn);
+    crate::app::child::run(newborn)
 }

@@ -61,7 +61,14 @@ pub fn call<M: Marker, T, E>(
         size if size > limit => Err(Error::too_large(size, limit)),
         _ => Ok(Bytes::from(bytes)),
     });
-    Call { handle: actor.handle().clone(), method, name, arguments, decode, timeout: None }
+    Call {
+        handle: actor.handle().clone(),
+        method,
+        name,
+        arguments,
+        decode,
+        timeout: None,
+    }
 }
 
 impl<T, E> Call<T, E> {
@@ -75,7 +82,13 @@ impl<T, E> Call<T, E> {
     /// Sends it one-way: the future is ready when the message was accepted, which is when the actor's mailbox has room
     /// for it. `Ok` does not mean that it was handled: if the actor dies first, the message may be lost with it.
     pub fn tell(self) -> Tell {
-        let Call { handle, method, arguments, timeout, .. } = self;
+        let Call {
+            handle,
+            method,
+            arguments,
+            timeout,
+            ..
+        } = self;
         Tell(Box::pin(async move {
             let body = arguments.map_err(CallError::Other)?;
             within(timeout, async {
@@ -96,14 +109,21 @@ impl<T: 'static, E: 'static> IntoFuture for Call<T, E> {
     type IntoFuture = CallFuture<T, E>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Call { handle, method, arguments, decode, timeout, .. } = self;
+        let Call {
+            handle,
+            method,
+            arguments,
+            decode,
+            timeout,
+            ..
+        } = self;
         CallFuture(Box::pin(async move {
             let body = arguments.map_err(CallError::Other)?;
             let reply = within(timeout, async {
                 loop {
                     let conn = connect(&handle).await?;
                     // Closed before the message was sent: the next incarnation gets it.
-                    if let Ok(answer) = conn.call(method, 0, body.clone()).await {
+                    if let Ok(answer) = conn.call(method, body.clone()).await {
                         return Ok(answer.reply);
                     }
                 }
@@ -126,7 +146,9 @@ async fn within<T, E>(
 ) -> Result<T, CallError<E>> {
     control::within_runtime("a call").map_err(CallError::Other)?;
     let after = timeout.unwrap_or_else(|| control::client().settings().call_timeout);
-    tokio::time::timeout(after, work).await.unwrap_or(Err(CallError::Timeout))
+    tokio::time::timeout(after, work)
+        .await
+        .unwrap_or(Err(CallError::Timeout))
 }
 
 impl<T, E> Future for CallFuture<T, E> {
@@ -147,7 +169,10 @@ impl Future for Tell {
 
 impl<T, E> fmt::Debug for Call<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("to", &self.handle).field("method", &self.name).finish_non_exhaustive()
+        f.debug_struct("Call")
+            .field("to", &self.handle)
+            .field("method", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -9,14 +9,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exit::ExitReason;
 use crate::link::{self, Driver, Transport};
 use crate::process::control::{self, Remote};
-use crate::process::{last_words, reason};
 use crate::process::page::{Page, Phase};
+use crate::process::{Newborn, StartMode};
+use crate::process::{last_words, reason};
 use crate::wire::codec;
 use crate::wire::control::{Attach, Birth, BodyKind, Done, Down, Up};
 use bytes::Bytes;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::OnceLock;
@@ -35,7 +35,7 @@ const ABANDONED: i32 = 70;
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) name: String,
-    pub(crate) kind: BodyKind,
+    pub(crate) mode: StartMode,
 }
 
 static IDENTITY: OnceLock<Identity> = OnceLock::new();
@@ -53,7 +53,7 @@ pub(crate) fn identity() -> Option<&'static Identity> {
 pub(crate) type WorkerBody = fn(Rc<Page>, Bytes) -> Rc<dyn Serve>;
 
 /// Sets up what its events go to: given by the application, which is above this floor.
-pub(crate) type Observe = Box<dyn FnOnce(&Birth)>;
+pub(crate) type Observe = fn(&Birth, OwnedFd);
 
 /// The state of a child while it lives.
 pub(crate) struct Life {
@@ -71,7 +71,7 @@ pub(crate) struct Life {
 }
 
 /// Lives, and never returns.
-pub(crate) fn live(control: OwnedFd, page: Page, worker: WorkerBody, observe: Observe) -> ! {
+pub(crate) fn live(newborn: Newborn, worker: WorkerBody, observe: Observe) -> ! {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -79,25 +79,40 @@ pub(crate) fn live(control: OwnedFd, page: Page, worker: WorkerBody, observe: Ob
             std::process::exit(ABANDONED);
         }
     };
-    let code = LocalSet::new().block_on(&runtime, born(control, Rc::new(page), worker, observe));
+    let code = LocalSet::new().block_on(&runtime, born(newborn, worker, observe));
     std::process::exit(code)
 }
 
-async fn born(control: OwnedFd, page: Rc<Page>, worker: WorkerBody, observe: Observe) -> i32 {
-    let Some((control, mut driver)) = open_control(control) else { return ABANDONED };
-    let Some((birth, fds)) = first(&mut driver).await else { return ABANDONED };
-    observe(&birth);
+async fn born(newborn: Newborn, worker: WorkerBody, observe: Observe) -> i32 {
+    let Newborn {
+        control,
+        page,
+        log,
+        mode,
+    } = newborn;
+    let Some((control, mut driver)) = open_control(control) else {
+        return ABANDONED;
+    };
+    let Some((birth, fds)) = first(&mut driver).await else {
+        return ABANDONED;
+    };
+    observe(&birth, log);
     control::enter(birth.context);
-    let identity = Identity { name: birth.name.clone(), kind: birth.body.kind };
+    let identity = Identity {
+        name: birth.name.clone(),
+        mode,
+    };
     if IDENTITY.set(identity).is_err() {
         return ABANDONED;
     }
-    let Ok(remote) = control::adopt(control, birth.settings.clone(), birth.context) else { return ABANDONED };
+    let Ok(remote) = control::adopt(control, birth.settings.clone()) else {
+        return ABANDONED;
+    };
     let attach = birth.link;
     let life = Rc::new(Life {
         remote,
         birth,
-        page,
+        page: Rc::new(page),
         ports: RefCell::default(),
         serves: RefCell::default(),
         early: RefCell::default(),
@@ -123,7 +138,7 @@ fn open_control(control: OwnedFd) -> Option<(link::Sender, Driver)> {
 }
 
 async fn first(driver: &mut Driver) -> Option<(Birth, Vec<OwnedFd>)> {
-    let frame = poll_fn(|cx| driver.poll_next(cx)).await?.ok()?;
+    let frame = driver.next().await?.ok()?;
     match codec::decode(&frame.body).ok()? {
         Down::Birth(birth) => Some((*birth, frame.fds)),
         _ => None,
@@ -222,21 +237,24 @@ impl Life {
         for port in self.ports.borrow().iter() {
             port.drain.notify_one();
         }
-        for port in self.ports.borrow().clone() {
+        for port in self.open_ports() {
             port.drained.notified().await;
         }
         serves.stop(ExitReason::Shutdown).await;
-        let ports = self.ports.borrow().clone();
-        for port in ports {
+        for port in self.open_ports() {
             port.flushed().await;
         }
         self.stopped()
     }
 
+    fn open_ports(&self) -> Vec<Rc<Port>> {
+        self.ports.borrow().clone()
+    }
+
     /// Reads the control socket until the host is gone.
     async fn listen(self: Rc<Self>, mut driver: Driver) {
         loop {
-            let Some(Ok(frame)) = poll_fn(|cx| driver.poll_next(cx)).await else {
+            let Some(Ok(frame)) = driver.next().await else {
                 self.abandoned();
             };
             match codec::decode(&frame.body) {
@@ -280,11 +298,13 @@ impl Life {
 
     /// Serves one link to its end.
     async fn receive(self: Rc<Self>, port: Rc<Port>, mut driver: Driver) {
-        let Some(serves) = self.serves.borrow().clone() else { return };
+        let Some(serves) = self.serves.borrow().clone() else {
+            return;
+        };
         let fault = loop {
             let next = tokio::select! {
                 biased;
-                next = poll_fn(|cx| driver.poll_next(cx)) => next,
+                next = driver.next() => next,
                 () = port.drain.notified() => {
                     // Everything readable was taken before this branch was looked at.
                     port.drained.notify_one();
@@ -293,7 +313,10 @@ impl Life {
             };
             match next {
                 Some(Ok(frame)) => match port.accept(frame) {
-                    Ok(Some(message)) => serves.clone().deliver(message),
+                    Ok(Some(message)) => {
+                        serves.clone().deliver(message);
+                        port.room().await;
+                    }
                     Ok(None) => {}
                     Err(fault) => break Some(fault),
                 },
@@ -324,7 +347,10 @@ impl Life {
 /// [`ErrorKind::Invalid`] outside the main thread of a task or service.
 pub async fn stopping() -> Result<()> {
     let life = LIFE.with_borrow(Weak::upgrade).ok_or_else(|| {
-        Error::with_kind(ErrorKind::Invalid, "only a task or service is told to stop: this is neither")
+        Error::with_kind(
+            ErrorKind::Invalid,
+            "only a task or service is told to stop: this is neither",
+        )
     })?;
     life.heeds.set(true);
     life.told_to_stop().await;

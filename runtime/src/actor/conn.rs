@@ -72,7 +72,11 @@ pub(crate) enum Reply {
     Value(Bytes, u64),
     Failed(Bytes),
     Fault(Error),
-    Died { reason: ExitReason, begun: bool, salvage: Option<Salvage> },
+    Died {
+        reason: ExitReason,
+        begun: bool,
+        salvage: Option<Salvage>,
+    },
 }
 
 /// The incarnation is gone, and the message was not sent: it can go to the next one.
@@ -108,10 +112,13 @@ impl Conn {
     }
 
     /// Sends a request and waits for its end. Dropped, it takes the request back.
-    pub(crate) async fn call(&self, method: u32, aux: u64, body: Bytes) -> Result<Answer, Closed> {
+    pub(crate) async fn call(&self, method: u32, body: Bytes) -> Result<Answer, Closed> {
         self.window.take(body.len() as u64).await.map_err(|_| Closed)?;
         let (answer, answered) = oneshot::channel();
-        let head = Head { method, aux, ..Head::new(Kind::Request) };
+        let head = Head {
+            method,
+            ..Head::new(Kind::Request)
+        };
         let seq = self.queue(head, body, Some(answer))?;
         let unanswered = Unanswered { conn: self, seq };
         let reply = answered.await.map_err(|_| Closed);
@@ -122,7 +129,15 @@ impl Conn {
     /// Sends a message that has no answer; returns when it was accepted.
     pub(crate) async fn tell(&self, method: u32, body: Bytes) -> Result<(), Closed> {
         self.window.take(body.len() as u64).await.map_err(|_| Closed)?;
-        self.queue(Head { method, ..Head::new(Kind::Tell) }, body, None).map(drop)
+        self.queue(
+            Head {
+                method,
+                ..Head::new(Kind::Tell)
+            },
+            body,
+            None,
+        )
+        .map(drop)
     }
 
     /// Waits until all that was accepted is on its way.
@@ -144,9 +159,17 @@ impl Conn {
         }
         calls.last += 1;
         let seq = calls.last;
-        self.sender.send(Head { seq, ..head }, body, Vec::new()).map_err(|_| Closed)?;
+        self.sender
+            .send(Head { seq, ..head }, body, Vec::new())
+            .map_err(|_| Closed)?;
         if let Some(answer) = answer {
-            calls.waiting.insert(seq, Waiting { answer, parts: Vec::new() });
+            calls.waiting.insert(
+                seq,
+                Waiting {
+                    answer,
+                    parts: Vec::new(),
+                },
+            );
         }
         Ok(seq)
     }
@@ -165,7 +188,10 @@ impl Conn {
                 return Ok(());
             }
             Kind::Credit => {
-                let credit = Credit { messages: (aux >> 32) as u32, bytes: aux & 0xffff_ffff };
+                let credit = Credit {
+                    messages: (aux >> 32) as u32,
+                    bytes: aux & 0xffff_ffff,
+                };
                 return self.window.grant(credit).map_err(|fault| fault.to_string());
             }
             other => return Err(format!("a frame of kind {other:?} from an actor")),
@@ -194,7 +220,11 @@ impl Conn {
         let Some(fate) = fate else { return };
         for (seq, Waiting { answer, parts }) in waiting {
             let salvage = fate.salvage.clone().filter(|salvage| salvage.seq == seq);
-            let reply = Reply::Died { reason: fate.reason.clone(), begun: seq <= fate.begun, salvage };
+            let reply = Reply::Died {
+                reason: fate.reason.clone(),
+                begun: seq <= fate.begun,
+                salvage,
+            };
             let _ = answer.send(Answer { parts, reply });
         }
     }
@@ -231,7 +261,10 @@ struct Unanswered<'a> {
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if self.conn.lock().waiting.remove(&self.seq).is_some() {
-            let head = Head { seq: self.seq, ..Head::new(Kind::Cancel) };
+            let head = Head {
+                seq: self.seq,
+                ..Head::new(Kind::Cancel)
+            };
             // A link that is closed has nothing left to cancel.
             let _ = self.conn.sender.send(head, Bytes::new(), Vec::new());
         }
@@ -257,7 +290,9 @@ async fn drive(conn: Arc<Conn>, mut driver: Driver, mut fate: oneshot::Receiver<
             if let Poll::Ready(next) = driver.poll_next(cx) {
                 return Poll::Ready(Next::Frame(next));
             }
-            std::pin::Pin::new(&mut fate).poll(cx).map(|fate| Next::Fate(fate.ok()))
+            std::pin::Pin::new(&mut fate)
+                .poll(cx)
+                .map(|fate| Next::Fate(fate.ok()))
         });
         match next.await {
             Next::Frame(Some(Ok(frame))) => {
@@ -278,7 +313,10 @@ async fn drive(conn: Arc<Conn>, mut driver: Driver, mut fate: oneshot::Receiver<
     {
         return finish(conn, &mut driver, word.ok());
     }
-    control::client().broken(conn.link, fault.as_deref().unwrap_or("it closed its end of a link"));
+    control::client().broken(
+        conn.link,
+        fault.as_deref().unwrap_or("it closed its end of a link"),
+    );
     conn.end(fate.await.ok());
 }
 
@@ -305,7 +343,9 @@ impl Reply {
     ) -> Result<T, CallError<E>> {
         match self {
             Reply::Value(bytes, _) => value(&mut &bytes[..]).map_err(CallError::Other),
-            Reply::Failed(bytes) => Err(error(&mut &bytes[..]).map_or_else(CallError::Other, CallError::Failed)),
+            Reply::Failed(bytes) => {
+                Err(error(&mut &bytes[..]).map_or_else(CallError::Other, CallError::Failed))
+            }
             Reply::Fault(error) => Err(CallError::from_fault(error)),
             Reply::Died { reason, begun, .. } => Err(CallError::Died { reason, begun }),
         }
@@ -318,6 +358,9 @@ const WINDOW: u64 = 4 << 20;
 impl Settings {
     /// What one sender may have sent to one actor that has not begun.
     pub(crate) fn window(&self) -> Credit {
-        Credit { messages: self.mailbox, bytes: WINDOW }
+        Credit {
+            messages: self.mailbox,
+            bytes: WINDOW,
+        }
     }
 }

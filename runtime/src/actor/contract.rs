@@ -95,6 +95,7 @@ pub trait Marker: 'static {
 
 /// One method of an actor.
 #[doc(hidden)]
+#[allow(missing_debug_implementations, reason = "a table of functions")]
 pub struct Method<A> {
     pub name: &'static str,
     pub run: Run<A>,
@@ -102,6 +103,7 @@ pub struct Method<A> {
 
 /// How a method is entered: alone or beside others, at once or as a future.
 #[doc(hidden)]
+#[allow(missing_debug_implementations, reason = "a function")]
 pub enum Run<A> {
     Shared(fn(&A, Invocation) -> Outcome),
     SharedAsync(for<'a> fn(&'a A, Invocation) -> LocalBoxFuture<'a, Outcome>),
@@ -111,6 +113,7 @@ pub enum Run<A> {
 
 /// One message, about to be handled.
 #[doc(hidden)]
+#[derive(Debug)]
 pub struct Invocation {
     pub(crate) body: Bytes,
     pub(crate) page: Rc<Page>,
@@ -170,9 +173,12 @@ pub(crate) struct ServiceEntry {
     pub(crate) run: fn(Bytes, Rc<Page>) -> LocalBoxFuture<'static, Done>,
 }
 
+/// What the `init` of an actor came to.
+type Init = Result<Rc<dyn Serve>, String>;
+
 /// How an actor is entered.
 pub(crate) struct ActorEntry {
-    pub(crate) init: fn(Bytes, Rc<Page>) -> LocalBoxFuture<'static, Result<Rc<dyn Serve>, String>>,
+    pub(crate) init: fn(Bytes, Rc<Page>) -> LocalBoxFuture<'static, Init>,
     pub(crate) methods: fn() -> Vec<&'static str>,
 }
 
@@ -201,19 +207,27 @@ pub(crate) enum ItemKind {
 
 impl TaskEntry {
     pub(crate) const fn of<T: Task>() -> Self {
-        TaskEntry { run: run_task::<T>, chunk: run_chunk::<T> }
+        TaskEntry {
+            run: run_task::<T>,
+            chunk: run_chunk::<T>,
+        }
     }
 }
 
 impl ServiceEntry {
     pub(crate) const fn of<S: Service>() -> Self {
-        ServiceEntry { run: run_service::<S> }
+        ServiceEntry {
+            run: run_service::<S>,
+        }
     }
 }
 
 impl ActorEntry {
     pub(crate) const fn of<A: Actor>() -> Self {
-        ActorEntry { init: init_actor::<A>, methods: || A::METHODS.iter().map(|method| method.name).collect() }
+        ActorEntry {
+            init: init_actor::<A>,
+            methods: || A::METHODS.iter().map(|method| method.name).collect(),
+        }
     }
 }
 
@@ -228,7 +242,10 @@ fn run_task<T: Task>(input: Bytes, page: Rc<Page>) -> LocalBoxFuture<'static, Do
             Ok(output) => encoded(|out| T::encode_output(&output, out), Done::Value),
             Err(error) => {
                 let text = format!("{error:#}");
-                encoded(|out| T::encode_error(&error, out), |bytes| Done::Failed(bytes, text))
+                encoded(
+                    |out| T::encode_error(&error, out),
+                    |bytes| Done::Failed(bytes, text),
+                )
             }
         }
     })
@@ -270,10 +287,7 @@ fn run_chunk<T: Task>(chunk: &mut dyn Chunk) -> LocalBoxFuture<'_, ()> {
     })
 }
 
-fn init_actor<A: Actor>(
-    input: Bytes,
-    page: Rc<Page>,
-) -> LocalBoxFuture<'static, Result<Rc<dyn Serve>, String>> {
+fn init_actor<A: Actor>(input: Bytes, page: Rc<Page>) -> LocalBoxFuture<'static, Init> {
     Box::pin(async move {
         page.begin(0, 1);
         let actor = A::init(&input).await.map_err(|error| format!("{error:#}"))??;

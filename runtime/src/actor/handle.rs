@@ -4,9 +4,9 @@
 //! link is made. It knows no address, so it stays good across restarts and can be sent anywhere.
 
 use crate::error::{CallError, Error, ErrorKind, Result};
-use crate::process::control;
-use crate::wire::control::{Answer, ChildId, Cap, Info, Request, Target};
 use crate::exit::KillCause;
+use crate::process::control;
+use crate::wire::control::{Answer, Cap, ChildId, Info, Request, Target};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -36,7 +36,11 @@ pub(crate) struct Handle {
 
 impl Handle {
     pub(crate) fn new(target: Target, row: u32) -> Arc<Handle> {
-        Arc::new(Handle { target, row, peers: Mutex::default() })
+        Arc::new(Handle {
+            target,
+            row,
+            peers: Mutex::default(),
+        })
     }
 
     pub(crate) fn target(&self) -> &Target {
@@ -75,7 +79,10 @@ impl<M: Marker> ActorRef<M> {
     ///
     /// [`ErrorKind::NotFound`] if nobody has it, [`ErrorKind::Invalid`] if its bearer is an actor of another type.
     pub async fn lookup(name: &str) -> Result<Self> {
-        let request = Request::Lookup { name: name.to_owned(), row: M::row().position() };
+        let request = Request::Lookup {
+            name: name.to_owned(),
+            row: M::row().position(),
+        };
         match control::client().ask(request).await?.answer {
             Answer::Found { child, cap } => Ok(Self::to(Target::Child(child, cap))),
             other => Err(unexpected(&other)),
@@ -137,13 +144,29 @@ impl<M: Marker> ActorRef<M> {
         }
     }
 
+    /// Stops it in order, as [`stop`](Self::stop) does, and starts it afresh; its earlier failures do not count any
+    /// more. Returns when it is up.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Stopped`] if the actor has ended for good.
+    pub async fn restart(&self) -> Result<()> {
+        self.handle.flushed().await;
+        self.ask(|target| Request::Restart { target }).await.map(drop)
+    }
+
     /// Kills its process with SIGKILL. Its supervisor then does what its restart policy says.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Stopped`] if the actor has ended for good.
     pub async fn kill(&self) -> Result<()> {
-        self.ask(|target| Request::Kill { target, cause: KillCause::Asked }).await.map(drop)
+        self.ask(|target| Request::Kill {
+            target,
+            cause: KillCause::Asked,
+        })
+        .await
+        .map(drop)
     }
 
     /// Hands it to the program: it outlives the process that started it.
@@ -172,7 +195,10 @@ impl<M: Marker> ActorRef<M> {
 
 impl<M: Marker> ActorRef<M> {
     pub(crate) fn to(target: Target) -> Self {
-        ActorRef { handle: Handle::new(target, M::row().position()), marker: PhantomData }
+        ActorRef {
+            handle: Handle::new(target, M::row().position()),
+            marker: PhantomData,
+        }
     }
 
     pub(crate) fn child(child: ChildId, cap: Cap) -> Self {
@@ -187,7 +213,10 @@ impl<M> ActorRef<M> {
 }
 
 pub(crate) fn unexpected(answer: &Answer) -> Error {
-    Error::with_kind(ErrorKind::Protocol, format_args!("the control plane gave an answer to another question: {answer:?}"))
+    Error::with_kind(
+        ErrorKind::Protocol,
+        format_args!("the control plane gave an answer to another question: {answer:?}"),
+    )
 }
 
 /// Calls that fail before they are sent say why in the words of a call.
@@ -203,7 +232,10 @@ impl<E> CallError<E> {
 
 impl<M> Clone for ActorRef<M> {
     fn clone(&self) -> Self {
-        ActorRef { handle: self.handle.clone(), marker: PhantomData }
+        ActorRef {
+            handle: self.handle.clone(),
+            marker: PhantomData,
+        }
     }
 }
 

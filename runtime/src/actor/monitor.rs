@@ -25,8 +25,15 @@ impl Monitor {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let (client, id) = (control::client(), NEXT.fetch_add(1, Ordering::Relaxed));
         let (answered, exits) = client.monitor(Request::Monitor { target, monitor: id }, id);
-        let monitor = Monitor { client, id, exits, ended: false };
-        answered.await.unwrap_or_else(|_| Err(Error::msg("the host is going down")))?;
+        let monitor = Monitor {
+            client,
+            id,
+            exits,
+            ended: false,
+        };
+        answered
+            .await
+            .unwrap_or_else(|_| Err(Error::msg("the host is going down")))?;
         Ok(monitor)
     }
 }

@@ -36,7 +36,12 @@ impl Peer {
         if let Some(peer) = table.get(&key).and_then(Weak::upgrade) {
             return Ok(peer);
         }
-        let peer = Arc::new(Peer { key: key.clone(), row, live: Mutex::default(), turn: tokio::sync::Mutex::default() });
+        let peer = Arc::new(Peer {
+            key: key.clone(),
+            row,
+            live: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        });
         table.insert(key, Arc::downgrade(&peer));
         Ok(peer)
     }
@@ -54,7 +59,10 @@ impl Peer {
         if let Some(conn) = self.live() {
             return Ok(conn);
         }
-        let request = Request::Introduce { target: self.key.1.clone(), row: self.row };
+        let request = Request::Introduce {
+            target: self.key.1.clone(),
+            row: self.row,
+        };
         self.adopt(control::client().ask(request).await?)
     }
 

@@ -37,8 +37,6 @@ pub(crate) struct Message {
     pub(crate) port: Rc<Port>,
     pub(crate) seq: u64,
     pub(crate) method: u32,
-    /// Count of items, where the message is a pool's chunk.
-    pub(crate) aux: u64,
     pub(crate) body: Bytes,
     /// Whether anybody waits for an answer.
     pub(crate) answered: bool,
@@ -62,16 +60,27 @@ impl Port {
 
     /// Reads one frame: a message, or nothing where it was a cancel. An error names what the protocol does not allow.
     pub(crate) fn accept(self: &Rc<Self>, frame: Incoming) -> Result<Option<Message>, String> {
-        let Head { kind, method, seq, aux, .. } = frame.head;
+        let Head {
+            kind, method, seq, ..
+        } = frame.head;
         match kind {
             Kind::Request | Kind::Tell => {
                 if seq != self.last.get() + 1 {
                     return Err(format!("message {seq} after message {}", self.last.get()));
                 }
                 self.last.set(seq);
-                self.granter.borrow_mut().arrived(frame.body.len() as u64).map_err(|fault| fault.to_string())?;
+                self.granter
+                    .borrow_mut()
+                    .arrived(frame.body.len() as u64)
+                    .map_err(|fault| fault.to_string())?;
                 let answered = kind == Kind::Request;
-                Ok(Some(Message { port: self.clone(), seq, method, aux, body: frame.body, answered }))
+                Ok(Some(Message {
+                    port: self.clone(),
+                    seq,
+                    method,
+                    body: frame.body,
+                    answered,
+                }))
             }
             Kind::Cancel => {
                 if let Some(running) = self.running.borrow_mut().remove(&seq) {
@@ -89,7 +98,13 @@ impl Port {
         if let Some(Credit { messages, bytes }) = due {
             // A window of bytes is far below 4 GiB.
             let aux = (u64::from(messages) << 32) | bytes;
-            self.send(Head { aux, ..Head::new(Kind::Credit) }, Bytes::new());
+            self.send(
+                Head {
+                    aux,
+                    ..Head::new(Kind::Credit)
+                },
+                Bytes::new(),
+            );
         }
     }
 
@@ -100,7 +115,10 @@ impl Port {
 
     /// The client is gone: what it waited for is cancelled at its next await. One-way messages go on.
     pub(crate) fn close(&self) {
-        self.running.borrow_mut().drain().for_each(|(_, task)| task.abort());
+        self.running
+            .borrow_mut()
+            .drain()
+            .for_each(|(_, task)| task.abort());
         self.sender.close();
     }
 
@@ -108,6 +126,12 @@ impl Port {
     pub(crate) async fn flushed(&self) {
         // A client that is gone needs no answer.
         let _ = self.sender.drained().await;
+    }
+
+    /// Waits until the client has taken in most of its answers: one that reads none gets no more work done.
+    pub(crate) async fn room(&self) {
+        // A client that is gone is noticed by the read that follows.
+        let _ = self.sender.room().await;
     }
 
     /// Pushes out what can be without waiting: before an end that cannot wait.
@@ -166,7 +190,14 @@ impl Message {
             return self.fault(&Error::too_large(body.len(), self.port.limit));
         }
         if self.answered {
-            self.port.send(Head { seq: self.seq, aux, ..Head::new(kind) }, body);
+            self.port.send(
+                Head {
+                    seq: self.seq,
+                    aux,
+                    ..Head::new(kind)
+                },
+                body,
+            );
         }
     }
 }

@@ -39,7 +39,12 @@ pub(crate) struct Room<A> {
 
 impl<A: Actor> Room<A> {
     pub(crate) fn new(actor: A, page: Rc<Page>) -> Self {
-        Room { actor: Arc::new(RwLock::new(actor)), page, queued: Rc::default(), stopping: Cell::new(false) }
+        Room {
+            actor: Arc::new(RwLock::new(actor)),
+            page,
+            queued: Rc::default(),
+            stopping: Cell::new(false),
+        }
     }
 
     /// Runs a method at once, if it needs no future and nobody is before it.
@@ -91,7 +96,12 @@ impl<A: Actor> Room<A> {
     }
 
     fn invocation(&self, message: &Message) -> Invocation {
-        Invocation { body: message.body.clone(), page: self.page.clone(), slot: message.port.slot, seq: message.seq }
+        Invocation {
+            body: message.body.clone(),
+            page: self.page.clone(),
+            slot: message.port.slot,
+            seq: message.seq,
+        }
     }
 }
 
@@ -99,7 +109,10 @@ impl<A: Actor> Serve for Room<A> {
     fn deliver(self: Rc<Self>, message: Message) {
         if self.stopping.get() {
             message.taken();
-            return message.settle(Outcome::Fault(Error::with_kind(ErrorKind::Stopped, "the actor is stopping")));
+            return message.settle(Outcome::Fault(Error::with_kind(
+                ErrorKind::Stopped,
+                "the actor is stopping",
+            )));
         }
         let Some(method) = A::METHODS.get(message.method as usize) else {
             message.taken();
@@ -137,7 +150,10 @@ struct Queued {
 impl Queued {
     fn new(message: Rc<Message>, count: &Rc<Cell<usize>>) -> Self {
         count.set(count.get() + 1);
-        Queued { message, count: count.clone() }
+        Queued {
+            message,
+            count: count.clone(),
+        }
     }
 }
 
@@ -155,5 +171,8 @@ pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> T {
 
 /// The same for a future.
 pub(crate) async fn unwound<T>(run: impl Future<Output = T>) -> T {
-    AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|payload| die_of_panic(&*payload))
+    AssertUnwindSafe(run)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|payload| die_of_panic(&*payload))
 }

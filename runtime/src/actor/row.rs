@@ -51,24 +51,37 @@ pub static ROWS: [Row];
 impl Row {
     /// The row of a task.
     pub const fn task<T: Task>(key: Key) -> Row {
-        Row { key, entry: Entry::Task(TaskEntry::of::<T>()) }
+        Row {
+            key,
+            entry: Entry::Task(TaskEntry::of::<T>()),
+        }
     }
 
     /// The row of a service.
     pub const fn service<S: Service>(key: Key) -> Row {
-        Row { key, entry: Entry::Service(ServiceEntry::of::<S>()) }
+        Row {
+            key,
+            entry: Entry::Service(ServiceEntry::of::<S>()),
+        }
     }
 
     /// The row of an actor.
     pub const fn actor<A: Actor>(key: Key) -> Row {
-        Row { key, entry: Entry::Actor(ActorEntry::of::<A>()) }
+        Row {
+            key,
+            entry: Entry::Actor(ActorEntry::of::<A>()),
+        }
     }
 
     /// Its position in the registry: how it travels.
     pub(crate) fn position(&'static self) -> u32 {
         let offset = (std::ptr::from_ref(self) as usize).wrapping_sub(ROWS.as_ptr() as usize);
         let position = offset / size_of::<Row>();
-        if position < ROWS.len() { position as u32 } else { NO_ROW }
+        if position < ROWS.len() {
+            position as u32
+        } else {
+            NO_ROW
+        }
     }
 }
 
@@ -77,7 +90,14 @@ pub(crate) const NO_ROW: u32 = u32::MAX;
 
 /// What a ref to any service means. It is no row of the registry.
 pub(crate) static SERVICE: Row = Row {
-    key: Key { module: "procession", name: "Service", file: file!(), line: line!(), column: column!(), signature: 0 },
+    key: Key {
+        module: "procession",
+        name: "Service",
+        file: file!(),
+        line: line!(),
+        column: column!(),
+        signature: 0,
+    },
     entry: Entry::AnyService,
 };
 
@@ -86,7 +106,10 @@ pub(crate) fn at(position: u32) -> Result<&'static Row> {
     ROWS.get(position as usize).ok_or_else(|| {
         Error::with_kind(
             ErrorKind::NotInBuild,
-            format_args!("row {position} is not in this build, which has {}: start it from the same binary", ROWS.len()),
+            format_args!(
+                "row {position} is not in this build, which has {}: start it from the same binary",
+                ROWS.len()
+            ),
         )
     })
 }

@@ -11,8 +11,7 @@ use std::os::unix::net::UnixStream;
 
 /// Runs a child to its end.
 pub(crate) fn run(newborn: Newborn) -> ! {
-    let Newborn { control, page, log, .. } = newborn;
-    actor::child::live(control, page, worker::body, Box::new(move |birth| watch(birth, log)))
+    actor::child::live(newborn, worker::body, watch)
 }
 
 /// Events go to the host, each at once and whole.

@@ -91,7 +91,11 @@ impl Config {
         if self.link == Some(LinkKind::Memory) {
             return invalid("links of memory do not leave a process: use sockets or pipes");
         }
-        if self.mailbox == Some(0) || self.frame_limit.is_some_and(|bytes| !(1024..=1 << 30).contains(&bytes)) {
+        if self.mailbox == Some(0)
+            || self
+                .frame_limit
+                .is_some_and(|bytes| !(1024..=1 << 30).contains(&bytes))
+        {
             return invalid("a mailbox holds at least one message, and a frame 1 KiB to 1 GiB");
         }
         *CONFIG.lock().unwrap_or_else(PoisonError::into_inner) = Some(self);
@@ -113,15 +117,31 @@ impl Config {
             Err(_) => self.link.unwrap_or_default(),
         };
         if link == LinkKind::Memory {
-            return Err(Error::with_kind(ErrorKind::Invalid, "PROCESSION_LINK is `socket` or `pipe`"));
+            return Err(Error::with_kind(
+                ErrorKind::Invalid,
+                "PROCESSION_LINK is `socket` or `pipe`",
+            ));
         }
-        Ok(host::Config { start, link, settings: self.settings(), replay: observe::replay::sink, log: observe::setup::filter })
+        Ok(host::Config {
+            start,
+            link,
+            settings: self.settings(),
+            replay: observe::replay::sink,
+            log: observe::setup::filter,
+        })
     }
 }
 
 /// Starts the control plane with these settings.
 pub(crate) fn start_host() -> (mpsc::UnboundedSender<Asked>, Settings) {
     entry::refuse_unentered();
-    let config = CONFIG.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
-    (host::start(config.host(), observe::setup::adopt_thread), config.settings())
+    let config = CONFIG
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
+        .unwrap_or_default();
+    (
+        host::start(config.host(), observe::setup::adopt_thread),
+        config.settings(),
+    )
 }

@@ -68,7 +68,12 @@ impl Main {
         if let Some(n_threads) = self.worker_threads {
             builder.worker_threads(n_threads);
         }
-        builder.enable_all().on_thread_start(begin);
-        builder.build().unwrap_or_else(|error| panic!("`{}` has no runtime: {error}", self.name))
+        builder
+            .enable_all()
+            .on_thread_start(begin)
+            .on_thread_park(observe::setup::step_aside);
+        builder
+            .build()
+            .unwrap_or_else(|error| panic!("`{}` has no runtime: {error}", self.name))
     }
 }

@@ -154,6 +154,7 @@ impl Window {
     }
 
     /// What was taken and not given back.
+    #[cfg(test)]
     pub(crate) fn outstanding(&self) -> Credit {
         self.state().outstanding
     }
@@ -318,6 +319,7 @@ impl Granter {
     }
 
     /// What arrived and was not given back.
+    #[cfg(test)]
     pub(crate) fn outstanding(&self) -> Credit {
         self.outstanding
     }

@@ -125,8 +125,14 @@ impl Driver {
             };
             match flushed {
                 Flushed::All => return Poll::Ready(()),
-                Flushed::Closed => return Poll::Ready(self.finish()),
-                Flushed::Gone => return Poll::Ready(self.sever()),
+                Flushed::Closed => {
+                    self.finish();
+                    return Poll::Ready(());
+                }
+                Flushed::Gone => {
+                    self.sever();
+                    return Poll::Ready(());
+                }
                 Flushed::Blocked if registers => return Poll::Pending,
                 // Once more, by way of the port, which registers the task.
                 Flushed::Blocked => {}

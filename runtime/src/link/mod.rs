@@ -31,8 +31,8 @@ mod sender;
 #[cfg(test)]
 mod suite;
 
-pub(crate) use driver::{Drained, Driver};
-pub(crate) use sender::{Body, Closed, NotSent, Sender};
+pub(crate) use driver::Driver;
+pub(crate) use sender::{Closed, Sender};
 
 use crate::os::socket;
 use crate::wire::frame::{FrameCodec, FrameError, Head};

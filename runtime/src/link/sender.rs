@@ -145,6 +145,9 @@ impl Sender {
 
     /// Waits until less than 1 MiB is queued.
     pub(crate) async fn room(&self) -> Result<(), Closed> {
+        if self.queued() < ROOM {
+            return Ok(());
+        }
         self.progress(|sender| sender.queued() < ROOM && !sender.has_ended())
             .await
     }

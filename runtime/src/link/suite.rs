@@ -1,6 +1,7 @@
 //! The tests that every transport passes, and those of what only some can do.
 
-use super::sender::{INLINE, ROOM};
+use super::driver::Drained;
+use super::sender::{INLINE, NotSent, ROOM};
 use super::*;
 use crate::os::socket::MAX_DESCRIPTORS;
 use crate::wire::frame::{DEFAULT_LIMIT, Flags, HEADER, Kind};

@@ -114,5 +114,8 @@ impl Cloner {
 
 /// The kernel or a sandbox does not have this call, as against being out of something.
 pub(crate) fn is_refused(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EINVAL))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOSYS | libc::EPERM | libc::EINVAL)
+    )
 }

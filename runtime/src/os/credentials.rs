@@ -14,7 +14,13 @@ pub(crate) fn ask(socket: BorrowedFd<'_>) -> io::Result<()> {
     let size = size_of_val(&on) as libc::socklen_t;
     // SAFETY: the option is an int, and `on` outlives the call.
     check(unsafe {
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PASSCRED, (&raw const on).cast(), size)
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PASSCRED,
+            (&raw const on).cast(),
+            size,
+        )
     })?;
     Ok(())
 }

@@ -27,7 +27,9 @@ pub(crate) fn keep_only<const N: usize>(fds: [OwnedFd; N]) -> io::Result<[OwnedF
     }
     close_from(end);
     // SAFETY: the numbers from 3 are open, and owned by nobody else.
-    Ok(std::array::from_fn(|i| unsafe { OwnedFd::from_raw_fd(FIRST + i as RawFd) }))
+    Ok(std::array::from_fn(|i| unsafe {
+        OwnedFd::from_raw_fd(FIRST + i as RawFd)
+    }))
 }
 
 /// Closes what an image inherited beyond the standard three; only for one that was just entered.
@@ -53,7 +55,13 @@ pub(crate) fn is_socket(fd: RawFd) -> bool {
     let mut size = size_of_val(&kind) as libc::socklen_t;
     // SAFETY: the option writes one int, which outlives the call.
     let got = unsafe {
-        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &mut size)
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_TYPE,
+            (&raw mut kind).cast(),
+            &mut size,
+        )
     };
     got == 0
 }

@@ -53,5 +53,8 @@ pub(crate) fn replace(snapshot: &[u8]) {
 fn parse(entry: &[u8]) -> Option<(&OsStr, &OsStr)> {
     // A name may begin with `=`, so the search begins behind its first byte.
     let at = 1 + entry.iter().skip(1).position(|b| *b == b'=')?;
-    Some((OsStr::from_bytes(&entry[..at]), OsStr::from_bytes(&entry[at + 1..])))
+    Some((
+        OsStr::from_bytes(&entry[..at]),
+        OsStr::from_bytes(&entry[at + 1..]),
+    ))
 }

@@ -23,7 +23,10 @@ struct Executable {
 }
 
 fn executable() -> Executable {
-    let mut found = Executable { span: 0..0, id: vec![] };
+    let mut found = Executable {
+        span: 0..0,
+        id: vec![],
+    };
     // SAFETY: `first` is called synchronously, with the pointer that is given here.
     unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut found).cast()) };
     found
@@ -37,14 +40,20 @@ unsafe extern "C" fn first(info: *mut libc::dl_phdr_info, _: usize, found: *mut 
     let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize) };
     let base = info.dlpi_addr as usize;
     let loaded = headers.iter().filter(|h| h.p_type == libc::PT_LOAD);
-    let end = loaded.map(|h| (h.p_vaddr + h.p_memsz) as usize).max().unwrap_or(0);
+    let end = loaded
+        .map(|h| (h.p_vaddr + h.p_memsz) as usize)
+        .max()
+        .unwrap_or(0);
     found.span = base..base + end;
     let notes = headers.iter().filter(|h| h.p_type == libc::PT_NOTE);
     // SAFETY: a note segment is part of a loaded one, so it is mapped and readable for the life of the process.
     let bytes = |h: &libc::Elf64_Phdr| unsafe {
         std::slice::from_raw_parts((base + h.p_vaddr as usize) as *const u8, h.p_memsz as usize)
     };
-    found.id = notes.map(bytes).find_map(build_id_note).unwrap_or_else(|| hash(headers));
+    found.id = notes
+        .map(bytes)
+        .find_map(build_id_note)
+        .unwrap_or_else(|| hash(headers));
     1
 }
 
@@ -65,9 +74,13 @@ fn build_id_note(mut notes: &[u8]) -> Option<Vec<u8>> {
 
 /// FNV-1a over the addresses and sizes of the segments.
 fn hash(headers: &[libc::Elf64_Phdr]) -> Vec<u8> {
-    let fields = headers.iter().flat_map(|h| [u64::from(h.p_type), h.p_vaddr, h.p_memsz, h.p_filesz]);
+    let fields = headers
+        .iter()
+        .flat_map(|h| [u64::from(h.p_type), h.p_vaddr, h.p_memsz, h.p_filesz]);
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-    let hash = fields.flat_map(u64::to_le_bytes).fold(0xcbf2_9ce4_8422_2325, step);
+    let hash = fields
+        .flat_map(u64::to_le_bytes)
+        .fold(0xcbf2_9ce4_8422_2325, step);
     hash.to_be_bytes().to_vec()
 }
 

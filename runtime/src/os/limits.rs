@@ -61,6 +61,9 @@ mod tests {
     #[test]
     fn an_error_for_want_of_descriptors_names_the_limit_and_its_value() {
         let text = explain(&io::Error::from_raw_os_error(libc::EMFILE));
-        assert!(text.contains(&format!("RLIMIT_NOFILE is {}", soft(Resource::RLIMIT_NOFILE))), "{text}");
+        assert!(
+            text.contains(&format!("RLIMIT_NOFILE is {}", soft(Resource::RLIMIT_NOFILE))),
+            "{text}"
+        );
     }
 }

@@ -31,7 +31,14 @@ impl Map {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
         let base = unsafe {
-            libc::mmap(std::ptr::null_mut(), size, protection, libc::MAP_SHARED, fd.as_raw_fd(), 0)
+            libc::mmap(
+                std::ptr::null_mut(),
+                size,
+                protection,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
         };
         match NonNull::new(base) {
             Some(base) if base.as_ptr() != libc::MAP_FAILED => Ok(Map {
@@ -49,7 +56,11 @@ impl Map {
 
     /// The word at `index`; panics if there is none, since indices are ours and never a peer's.
     pub(crate) fn cell(&self, index: usize) -> &AtomicU64 {
-        assert!(index < self.words, "word {index} of a mapping of {} words", self.words);
+        assert!(
+            index < self.words,
+            "word {index} of a mapping of {} words",
+            self.words
+        );
         // SAFETY: in bounds by the line above, aligned since mappings are, and alive as long as `self`.
         unsafe { self.base.add(index).as_ref() }
     }
@@ -64,7 +75,11 @@ impl Map {
             let n = bytes.len().min(WORD - within);
             let cell = self.cell(index);
             // A whole word need not be read first; a part must keep what is beside it.
-            let mut word = if n == WORD { [0; WORD] } else { cell.load(Relaxed).to_ne_bytes() };
+            let mut word = if n == WORD {
+                [0; WORD]
+            } else {
+                cell.load(Relaxed).to_ne_bytes()
+            };
             word[within..within + n].copy_from_slice(&bytes[..n]);
             cell.store(u64::from_ne_bytes(word), Relaxed);
             (bytes, index, within) = (&bytes[n..], index + 1, 0);
@@ -127,7 +142,10 @@ mod tests {
         let map = map(4096);
         assert!(map.copy_in(0, &[1; 24]));
         assert!(map.copy_in(5, &[2; 6]));
-        assert_eq!(map.copy_out(0, 24).unwrap(), [[1; 5].as_slice(), &[2; 6], &[1; 13]].concat());
+        assert_eq!(
+            map.copy_out(0, 24).unwrap(),
+            [[1; 5].as_slice(), &[2; 6], &[1; 13]].concat()
+        );
     }
 
     #[test]

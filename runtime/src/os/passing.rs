@@ -56,7 +56,12 @@ pub(crate) fn pair(kind: Kind) -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Sends bytes, with `fds` attached to the first of them. A peer that is gone is `EPIPE`, never a signal.
-pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>], wait: Wait) -> io::Result<usize> {
+pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+    wait: Wait,
+) -> io::Result<usize> {
     if fds.len() > MAX_FDS {
         let what = format!("{} descriptors in one message, of at most {MAX_FDS}", fds.len());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
@@ -143,7 +148,7 @@ fn detach(message: &libc::msghdr, fds: &mut Vec<OwnedFd>) {
         let mut next = libc::CMSG_FIRSTHDR(message);
         while let Some(head) = next.as_ref() {
             if head.cmsg_level == libc::SOL_SOCKET && head.cmsg_type == libc::SCM_RIGHTS {
-                let size = head.cmsg_len as usize - libc::CMSG_LEN(0) as usize;
+                let size = head.cmsg_len - libc::CMSG_LEN(0) as usize;
                 let first = libc::CMSG_DATA(next).cast::<RawFd>();
                 let each = |i| OwnedFd::from_raw_fd(first.add(i).read_unaligned());
                 fds.extend((0..size / size_of::<RawFd>()).map(each));
@@ -170,12 +175,18 @@ mod tests {
     fn descriptors_come_with_the_bytes_they_were_sent_with() {
         let (a, b) = pair(Kind::Stream).unwrap();
         let (c, d) = pair(Kind::Stream).unwrap();
-        assert_eq!(send(a.as_fd(), b"one", &[c.as_fd(), d.as_fd()], Wait::No).unwrap(), 3);
+        assert_eq!(
+            send(a.as_fd(), b"one", &[c.as_fd(), d.as_fd()], Wait::No).unwrap(),
+            3
+        );
         let (mut buffer, mut fds) = ([0; 8], Vec::new());
         let received = receive(b.as_fd(), &mut buffer, &mut fds, Wait::No).unwrap();
         assert_eq!((received.bytes, received.truncated, fds.len()), (3, false, 2));
         send(fds[0].as_fd(), b"x", &[], Wait::No).unwrap();
-        assert_eq!(receive(d.as_fd(), &mut buffer, &mut fds, Wait::No).unwrap().bytes, 1);
+        assert_eq!(
+            receive(d.as_fd(), &mut buffer, &mut fds, Wait::No).unwrap().bytes,
+            1
+        );
     }
 
     #[test]
@@ -194,7 +205,12 @@ mod tests {
         let (a, b) = pair(Kind::Packets).unwrap();
         drop(a);
         let mut fds = Vec::new();
-        assert_eq!(receive(b.as_fd(), &mut [0; 4], &mut fds, Wait::Yes).unwrap().bytes, 0);
+        assert_eq!(
+            receive(b.as_fd(), &mut [0; 4], &mut fds, Wait::Yes)
+                .unwrap()
+                .bytes,
+            0
+        );
         let error = send(b.as_fd(), b"x", &[], Wait::Yes).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }

@@ -20,7 +20,10 @@ pub(crate) fn descriptors() -> Vec<RawFd> {
 /// The children of one thread of this process, zombies included.
 pub(crate) fn children_of(thread: i32) -> io::Result<Vec<i32>> {
     let text = fs::read_to_string(format!("/proc/self/task/{thread}/children"))?;
-    Ok(text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+    Ok(text
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect())
 }
 
 /// Where a process stands.
@@ -72,7 +75,9 @@ fn numbers(folder: &str) -> Vec<i32> {
     let Ok(entries) = fs::read_dir(folder) else {
         return vec![];
     };
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 #[cfg(test)]

@@ -79,9 +79,21 @@ fn alternate_stack() -> io::Result<()> {
     }
     // SAFETY: reads the auxiliary vector: what the kernel itself needs for its frame on this processor.
     let size = ALTERNATE_STACK + unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;
-    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    let (protection, flags) = (
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+    );
     // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-    let base = unsafe { libc::mmap(std::ptr::null_mut(), size, protection, flags | libc::MAP_STACK, -1, 0) };
+    let base = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            size,
+            protection,
+            flags | libc::MAP_STACK,
+            -1,
+            0,
+        )
+    };
     if base == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
@@ -96,7 +108,13 @@ fn alternate_stack() -> io::Result<()> {
 
 extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a valid siginfo and context to a handler with SA_SIGINFO.
-    let (code, address, stack) = unsafe { ((*info).si_code, (*info).si_addr() as usize, stack_pointer(context)) };
+    let (code, address, stack) = unsafe {
+        (
+            (*info).si_code,
+            (*info).si_addr() as usize,
+            stack_pointer(context),
+        )
+    };
     if code <= 0 {
         // Sent by a process, not caused by an instruction: nothing would run again and fault again.
         set(signal, libc::SIG_DFL);
@@ -133,7 +151,11 @@ fn overflow() -> ! {
     unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
     // SAFETY: no memory is passed.
     let is_main = unsafe { libc::syscall(libc::SYS_gettid) == libc::c_long::from(libc::getpid()) };
-    let name = if is_main { b"main".as_slice() } else { name.split(|b| *b == 0).next().unwrap_or(&[]) };
+    let name = if is_main {
+        b"main".as_slice()
+    } else {
+        name.split(|b| *b == 0).next().unwrap_or(&[])
+    };
     for part in [
         b"\nthread '".as_slice(),
         name,
@@ -159,5 +181,8 @@ unsafe fn stack_pointer(context: *mut libc::c_void) -> usize {
     return machine.sp as usize;
     // Elsewhere an overflow is reported as the signal that it is.
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    return { _ = machine; usize::MAX };
+    return {
+        _ = machine;
+        usize::MAX
+    };
 }

@@ -37,7 +37,12 @@ pub(crate) fn frames(most: usize) -> Vec<usize> {
 extern "C" fn push(context: *mut Context, frames: *mut c_void) -> c_int {
     let mut before = 0;
     // SAFETY: the unwinder passes a valid context, and what `frames` gave it.
-    let (ip, frames) = unsafe { (_Unwind_GetIPInfo(context, &mut before), &mut *frames.cast::<Frames>()) };
+    let (ip, frames) = unsafe {
+        (
+            _Unwind_GetIPInfo(context, &mut before),
+            &mut *frames.cast::<Frames>(),
+        )
+    };
     if ip == 0 || frames.addresses.len() == frames.most {
         return STOP;
     }

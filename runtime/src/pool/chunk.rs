@@ -65,9 +65,18 @@ pub(super) struct Sorted<T: Task, I> {
 }
 
 /// Sorts the items of a chunk by what its answer says of them.
-pub(super) fn sort<T: Task, I>(chunk: Chunk<I>, answer: Result<Answer>, timeout: Option<Duration>) -> Sorted<T, I> {
+pub(super) fn sort<T: Task, I>(
+    chunk: Chunk<I>,
+    answer: Result<Answer>,
+    timeout: Option<Duration>,
+) -> Sorted<T, I> {
     let Chunk { items, body } = chunk;
-    let mut sorted = Sorted { done: Vec::with_capacity(items.len()), again: Vec::new(), alone: None, nanos: None };
+    let mut sorted = Sorted {
+        done: Vec::with_capacity(items.len()),
+        again: Vec::new(),
+        alone: None,
+        nanos: None,
+    };
     let mut items = items.into_iter();
     let (parts, reply) = match answer {
         Ok(Answer { parts, reply }) => (parts, reply),
@@ -92,9 +101,21 @@ pub(super) fn sort<T: Task, I>(chunk: Chunk<I>, answer: Result<Answer>, timeout:
             if let Some(salvage) = salvage {
                 sorted.salvage(&mut items, salvage);
             }
-            let mut left = items.map(|Item { idx, input, retries, place }| {
-                Again { idx, input, retries, bytes: body.slice(place) }
-            });
+            let mut left = items.map(
+                |Item {
+                     idx,
+                     input,
+                     retries,
+                     place,
+                 }| {
+                    Again {
+                        idx,
+                        input,
+                        retries,
+                        bytes: body.slice(place),
+                    }
+                },
+            );
             if begun > sorted.done.len() as u64 {
                 sorted.blame(left.next(), reason, timeout);
             }
@@ -108,15 +129,23 @@ impl<T: Task, I> Sorted<T, I> {
     /// Takes results for the items that are next.
     fn take(&mut self, items: &mut impl Iterator<Item = Item<I>>, results: &mut Results) {
         for result in results {
-            let Some(Item { idx, input, .. }) = items.next() else { break };
-            self.done.push(Done { idx, input, outcome: decode::<T>(result) });
+            let Some(Item { idx, input, .. }) = items.next() else {
+                break;
+            };
+            self.done.push(Done {
+                idx,
+                input,
+                outcome: decode::<T>(result),
+            });
         }
     }
 
     /// Takes what was in a dead worker's outbox: those of its results that came already are passed over.
     fn salvage(&mut self, items: &mut impl Iterator<Item = Item<I>>, Salvage { base, results, .. }: Salvage) {
         let mut results = Results(results);
-        let Some(came) = (self.done.len() as u64).checked_sub(base) else { return };
+        let Some(came) = (self.done.len() as u64).checked_sub(base) else {
+            return;
+        };
         if (0..came).all(|_| results.next().is_some()) {
             self.take(items, &mut results);
         }
@@ -134,11 +163,19 @@ impl<T: Task, I> Sorted<T, I> {
             }
             false => Err(TaskError::Died { reason, begun: true }),
         };
-        self.done.push(Done { idx: item.idx, input: item.input, outcome });
+        self.done.push(Done {
+            idx: item.idx,
+            input: item.input,
+            outcome,
+        });
     }
 
     fn fail(&mut self, items: impl Iterator<Item = Item<I>>, error: &Error) {
-        let failed = items.map(|Item { idx, input, .. }| Done { idx, input, outcome: Err(TaskError::Other(error.clone())) });
+        let failed = items.map(|Item { idx, input, .. }| Done {
+            idx,
+            input,
+            outcome: Err(TaskError::Other(error.clone())),
+        });
         self.done.extend(failed);
     }
 }
@@ -165,6 +202,8 @@ fn decode<T: Task>((kind, bytes): (u8, Bytes)) -> Outcome<T> {
         0 => T::decode_output(&mut bytes).map_err(TaskError::Other),
         1 => Err(T::decode_error(&mut bytes).map_or_else(TaskError::Other, TaskError::Failed)),
         2 => Err(TaskError::Other(codec::decode(bytes).unwrap_or_else(Error::from))),
-        other => Err(TaskError::Other(Error::msg(format_args!("a worker gave a result of kind {other}")))),
+        other => Err(TaskError::Other(Error::msg(format_args!(
+            "a worker gave a result of kind {other}"
+        )))),
     }
 }

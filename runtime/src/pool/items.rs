@@ -95,7 +95,7 @@ pub struct Items<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> {
     waiting: Option<BoxFuture<'static, Result<Turn>>>,
     again: VecDeque<Again<Kept<T, K>>>,
     alone: VecDeque<Again<Kept<T, K>>>,
-    done: VecDeque<Done<T, Kept<T, K>>>,
+    done: Lot<T, K>,
 }
 
 /// Outcomes as they come.
@@ -104,11 +104,17 @@ pub struct Unordered<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input
     pool: PhantomData<&'p ()>,
 }
 
+/// An outcome with what is kept of its input.
+type Early<T, K> = (Kept<T, K>, Outcome<T>);
+
+/// Some outcomes.
+pub(super) type Lot<T, K> = VecDeque<Done<T, Kept<T, K>>>;
+
 /// Outcomes in the order of their inputs.
 pub struct Ordered<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> {
     items: Items<T, I, K>,
     /// Outcomes whose turn has not come; the first is that of number `next`.
-    early: VecDeque<Option<(Kept<T, K>, Outcome<T>)>>,
+    early: VecDeque<Option<Early<T, K>>>,
     next: u64,
     pool: PhantomData<&'p ()>,
 }
@@ -133,7 +139,7 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
     }
 
     /// Some outcomes; never an empty lot.
-    pub(super) fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Option<&mut VecDeque<Done<T, Kept<T, K>>>>> {
+    pub(super) fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Option<&mut Lot<T, K>>> {
         while self.done.is_empty() {
             self.send(cx);
             match Pin::new(&mut self.sent).poll_next(cx) {
@@ -155,7 +161,12 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
 
     fn came(&mut self, chunk: Chunk<Kept<T, K>>, answer: Result<Answer>) {
         let n_items = chunk.items.len();
-        let Sorted { done, again, alone, nanos } = sort::<T, _>(chunk, answer, self.workers.task_timeout);
+        let Sorted {
+            done,
+            again,
+            alone,
+            nanos,
+        } = sort::<T, _>(chunk, answer, self.workers.task_timeout);
         if let Some(nanos) = nanos {
             self.sizing.took(n_items, nanos);
         }
@@ -199,16 +210,18 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
                 self.turn = self.has_work().then_some(turn);
                 continue;
             }
-            let (row, body, n_items) = (T::row().position(), chunk.body.clone(), chunk.items.len());
+            let (row, body) = (T::row().position(), chunk.body.clone());
             self.sent.push(Box::pin(async move {
-                let answer = turn.send(row, n_items, body).await;
+                let answer = turn.send(row, body).await;
                 (chunk, answer)
             }));
         }
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Turn>> {
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(self.workers.clone().turn()));
+        let waiting = self
+            .waiting
+            .get_or_insert_with(|| Box::pin(self.workers.clone().turn()));
         let turn = ready!(waiting.as_mut().poll(cx));
         self.waiting = None;
         Poll::Ready(turn)
@@ -220,7 +233,10 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
         let mut items = Vec::new();
         if let Some(alone) = self.alone.pop_front() {
             resend(alone, &mut items, &mut body);
-            return Chunk { items, body: body.into() };
+            return Chunk {
+                items,
+                body: body.into(),
+            };
         }
         let size = self.sizing.next(self.left());
         items.reserve(size);
@@ -236,11 +252,19 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
             let idx = self.next;
             self.next += 1;
             match self.encode(&input, &mut body) {
-                Ok(place) => items.push(Item { idx, input: K::keep(input), retries: self.retries, place }),
+                Ok(place) => items.push(Item {
+                    idx,
+                    input: K::keep(input),
+                    retries: self.retries,
+                    place,
+                }),
                 Err(error) => self.refuse(idx, K::keep(input), error),
             }
         }
-        Chunk { items, body: Bytes::from(body) }
+        Chunk {
+            items,
+            body: Bytes::from(body),
+        }
     }
 
     fn encode(&self, input: &T::Input, body: &mut Vec<u8>) -> Result<Range<usize>> {
@@ -262,34 +286,59 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
 
     fn refuse(&mut self, idx: u64, input: Kept<T, K>, error: Error) {
         self.progress.advance(1);
-        self.done.push_back(Done { idx, input, outcome: Err(TaskError::Other(error)) });
+        self.done.push_back(Done {
+            idx,
+            input,
+            outcome: Err(TaskError::Other(error)),
+        });
     }
 
     /// The pool is gone: what was not sent never will be.
     fn give_up(&mut self, error: &Error) {
         self.inputs = None;
-        for Again { idx, input, .. } in std::mem::take(&mut self.again).into_iter().chain(std::mem::take(&mut self.alone)) {
+        for Again { idx, input, .. } in std::mem::take(&mut self.again)
+            .into_iter()
+            .chain(std::mem::take(&mut self.alone))
+        {
             self.refuse(idx, input, error.clone());
         }
     }
 }
 
 fn resend<K>(again: Again<K>, items: &mut Vec<Item<K>>, body: &mut Vec<u8>) {
-    let Again { idx, input, retries, bytes } = again;
+    let Again {
+        idx,
+        input,
+        retries,
+        bytes,
+    } = again;
     let start = body.len();
     body.extend_from_slice(&bytes);
-    items.push(Item { idx, input, retries, place: start..body.len() });
+    items.push(Item {
+        idx,
+        input,
+        retries,
+        place: start..body.len(),
+    });
 }
 
 impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Unordered<'_, T, I, K> {
     pub(super) fn new(items: Items<T, I, K>) -> Self {
-        Unordered { items, pool: PhantomData }
+        Unordered {
+            items,
+            pool: PhantomData,
+        }
     }
 }
 
 impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Ordered<'_, T, I, K> {
     pub(super) fn new(items: Items<T, I, K>) -> Self {
-        Ordered { items, early: VecDeque::new(), next: 0, pool: PhantomData }
+        Ordered {
+            items,
+            early: VecDeque::new(),
+            next: 0,
+            pool: PhantomData,
+        }
     }
 }
 
@@ -319,7 +368,9 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Stream for Ordere
                 this.next += 1;
                 return Poll::Ready(Some(K::give(input, outcome)));
             }
-            let Some(done) = ready!(this.items.poll_done(cx)) else { return Poll::Ready(None) };
+            let Some(done) = ready!(this.items.poll_done(cx)) else {
+                return Poll::Ready(None);
+            };
             for Done { idx, input, outcome } in done.drain(..) {
                 let place = (idx - this.next) as usize;
                 if this.early.len() <= place {
@@ -333,7 +384,10 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Stream for Ordere
 
 impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> std::fmt::Debug for Items<T, I, K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Items").field("taken", &self.next).field("in_flight", &self.sent.len()).finish_non_exhaustive()
+        f.debug_struct("Items")
+            .field("taken", &self.next)
+            .field("in_flight", &self.sent.len())
+            .finish_non_exhaustive()
     }
 }
 

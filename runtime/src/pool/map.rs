@@ -31,23 +31,41 @@ pub struct Map<'p, T, I, K = Without> {
     kind: PhantomData<fn() -> (T, K)>,
 }
 
+/// An output with what is kept of its input.
+type Given<T, K> = (Kept<T, K>, <T as Task>::Output);
+
 /// The future of a [`Map`].
 #[must_use = "a future does nothing until it is awaited"]
 pub struct MapFuture<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> {
     items: Items<T, I, K>,
-    outputs: Vec<Option<(Kept<T, K>, T::Output)>>,
+    outputs: Vec<Option<Given<T, K>>>,
     pool: PhantomData<&'p ()>,
 }
 
 impl<'p, T: Task, I: Iterator<Item = T::Input>> Map<'p, T, I> {
     pub(super) fn new(workers: &'p Arc<Workers>, inputs: I) -> Self {
-        Map { workers, inputs, settings: Settings::default(), kind: PhantomData }
+        Map {
+            workers,
+            inputs,
+            settings: Settings::default(),
+            kind: PhantomData,
+        }
     }
 
     /// Gives each input back beside its outcome.
     pub fn with_input(self) -> Map<'p, T, I, WithInput> {
-        let Map { workers, inputs, settings, .. } = self;
-        Map { workers, inputs, settings, kind: PhantomData }
+        let Map {
+            workers,
+            inputs,
+            settings,
+            ..
+        } = self;
+        Map {
+            workers,
+            inputs,
+            settings,
+            kind: PhantomData,
+        }
     }
 }
 
@@ -92,7 +110,11 @@ impl<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> IntoFuture fo
     type IntoFuture = MapFuture<'p, T, I, K>;
 
     fn into_future(self) -> Self::IntoFuture {
-        MapFuture { items: self.start(), outputs: Vec::new(), pool: PhantomData }
+        MapFuture {
+            items: self.start(),
+            outputs: Vec::new(),
+            pool: PhantomData,
+        }
     }
 }
 
@@ -118,7 +140,10 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Future for MapFut
         }
         let outputs = std::mem::take(&mut this.outputs).into_iter();
         // Every item has an outcome by now: there is none between them.
-        Poll::Ready(Ok(outputs.flatten().map(|(input, output)| K::give(input, output)).collect()))
+        Poll::Ready(Ok(outputs
+            .flatten()
+            .map(|(input, output)| K::give(input, output))
+            .collect()))
     }
 }
 

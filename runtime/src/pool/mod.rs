@@ -104,8 +104,13 @@ impl Pool {
     /// [`TaskError::Timeout`].
     pub async fn run<T: Task>(&self, task: T, input: T::Input) -> Result<T::Output, TaskError<T::Error>> {
         let mut outputs = self.map(task, [input]).unordered();
-        let only = std::future::poll_fn(|cx| futures::Stream::poll_next(std::pin::Pin::new(&mut outputs), cx)).await;
-        only.unwrap_or_else(|| Err(TaskError::Other(Error::msg("the pool gave no result for an item"))))
+        let only =
+            std::future::poll_fn(|cx| futures::Stream::poll_next(std::pin::Pin::new(&mut outputs), cx)).await;
+        only.unwrap_or_else(|| {
+            Err(TaskError::Other(Error::msg(
+                "the pool gave no result for an item",
+            )))
+        })
     }
 
     /// Maps a task over inputs, lazily: awaited, it gives all outputs in order; as a stream it pulls inputs no faster
@@ -149,10 +154,15 @@ impl Builder {
         control::within_runtime("a pool was built")?;
         let n_workers = self.workers.unwrap_or_else(cores);
         if n_workers == 0 {
-            return Err(Error::with_kind(ErrorKind::Invalid, "a pool of no workers can do no work: give it one or more"));
+            return Err(Error::with_kind(
+                ErrorKind::Invalid,
+                "a pool of no workers can do no work: give it one or more",
+            ));
         }
         let workers = Workers::start(n_workers, self.name, self.task_timeout).await?;
-        Ok(Pool { workers: Arc::new(workers) })
+        Ok(Pool {
+            workers: Arc::new(workers),
+        })
     }
 }
 

@@ -13,7 +13,9 @@ impl Progress {
     pub(super) fn new(label: Option<String>, n_items: Option<usize>) -> Self {
         use std::io::IsTerminal;
         let shown = label.filter(|_| std::io::stderr().is_terminal());
-        Progress { bar: shown.map(|label| bar(label, n_items)) }
+        Progress {
+            bar: shown.map(|label| bar(label, n_items)),
+        }
     }
 
     pub(super) fn advance(&mut self, n_items: usize) {
@@ -32,11 +34,18 @@ impl Progress {
 #[cfg(feature = "progress")]
 fn bar(label: String, n_items: Option<usize>) -> indicatif::ProgressBar {
     let (bar, template) = match n_items {
-        Some(n_items) => (indicatif::ProgressBar::new(n_items as u64), "{msg} {wide_bar} {pos}/{len} {eta}"),
-        None => (indicatif::ProgressBar::new_spinner(), "{msg} {spinner} {pos} {per_sec}"),
+        Some(n_items) => (
+            indicatif::ProgressBar::new(n_items as u64),
+            "{msg} {wide_bar} {pos}/{len} {eta}",
+        ),
+        None => (
+            indicatif::ProgressBar::new_spinner(),
+            "{msg} {spinner} {pos} {per_sec}",
+        ),
     };
     let style = indicatif::ProgressStyle::with_template(template);
-    bar.with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar())).with_message(label)
+    bar.with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()))
+        .with_message(label)
 }
 
 #[cfg(feature = "progress")]

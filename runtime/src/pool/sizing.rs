@@ -28,7 +28,12 @@ pub(super) struct Sizing {
 
 impl Sizing {
     pub(super) fn new(fixed: Option<usize>, n_workers: usize) -> Self {
-        Sizing { fixed, n_workers, last: 0, cost: None }
+        Sizing {
+            fixed,
+            n_workers,
+            last: 0,
+            cost: None,
+        }
     }
 
     /// The size of the next chunk, with so many items to go, if that is known.

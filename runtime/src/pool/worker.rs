@@ -35,7 +35,11 @@ struct Worker {
 
 /// The body of a worker's process. Its input is one byte: whether items are timed.
 pub(crate) fn body(page: Rc<Page>, input: Bytes) -> Rc<dyn Serve> {
-    Rc::new(Worker { page, timed: input.first() == Some(&1), turn: Rc::default() })
+    Rc::new(Worker {
+        page,
+        timed: input.first() == Some(&1),
+        turn: Rc::default(),
+    })
 }
 
 impl Serve for Worker {
@@ -106,7 +110,15 @@ impl<'a> Run<'a> {
         page.begin(message.port.slot, message.seq);
         let items = message.body.clone();
         let results = Vec::with_capacity(items.len());
-        Run { page, timed: worker.timed, message, items, next: 0, results, full: false }
+        Run {
+            page,
+            timed: worker.timed,
+            message,
+            items,
+            next: 0,
+            results,
+            full: false,
+        }
     }
 }
 

@@ -50,14 +50,22 @@ pub(super) struct Turn {
 }
 
 impl Workers {
-    pub(super) async fn start(n_workers: usize, name: Option<String>, timeout: Option<Duration>) -> Result<Workers> {
+    pub(super) async fn start(
+        n_workers: usize,
+        name: Option<String>,
+        timeout: Option<Duration>,
+    ) -> Result<Workers> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let name = name.unwrap_or_else(|| format!("pool-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         // Collected before the first await: a failed start drops, and so kills, those that came up.
         let started = (0..n_workers).map(|idx| Worker::start(format!("{name}/{idx}"), timeout));
         let workers = try_join_all(started).await?;
         let turns = Arc::new(Semaphore::new(n_workers * DEPTH));
-        Ok(Workers { workers, turns, task_timeout: timeout })
+        Ok(Workers {
+            workers,
+            turns,
+            task_timeout: timeout,
+        })
     }
 
     pub(super) fn count(&self) -> usize {
@@ -78,14 +86,22 @@ impl Workers {
 
     /// The fewest chunks that any worker has.
     pub(super) fn least_load(&self) -> usize {
-        self.workers.iter().map(|worker| worker.load.load(Ordering::Relaxed)).min().unwrap_or(0)
+        self.workers
+            .iter()
+            .map(|worker| worker.load.load(Ordering::Relaxed))
+            .min()
+            .unwrap_or(0)
     }
 
     fn give(&self, permit: OwnedSemaphorePermit) -> Turn {
         let load = |worker: &&Worker| worker.load.load(Ordering::Relaxed);
         let idlest = self.workers.iter().min_by_key(load).expect("a pool has a worker");
         idlest.load.fetch_add(1, Ordering::Relaxed);
-        Turn { handle: idlest.handle.clone(), load: idlest.load.clone(), _permit: permit }
+        Turn {
+            handle: idlest.handle.clone(),
+            load: idlest.load.clone(),
+            _permit: permit,
+        }
     }
 
     pub(super) async fn pids(&self) -> Result<Vec<u32>> {
@@ -117,20 +133,40 @@ impl Worker {
         };
         let input = Bytes::copy_from_slice(&[u8::from(timeout.is_some())]);
         let process = node::Process {
-            body: Body { kind: BodyKind::Worker, row: NO_ROW, input },
+            body: Body {
+                kind: BodyKind::Worker,
+                row: NO_ROW,
+                input,
+            },
             label: "worker".to_owned(),
             outbox: OUTBOX,
             item_timeout: timeout,
             joined: false,
         };
-        let node = Node { name: Some(name), policy, work: Work::Process(process) };
-        let request = Request::Spawn { spec: encode(&node)?, link: true };
+        let node = Node {
+            name: Some(name),
+            policy,
+            work: Work::Process(process),
+        };
+        let request = Request::Spawn {
+            spec: encode(&node)?,
+            link: true,
+        };
         let mut answered = control::client().ask(request).await?;
-        let wire::Answer::Started { child, cap, link: Some(link), .. } = answered.answer else {
+        let wire::Answer::Started {
+            child,
+            cap,
+            link: Some(link),
+            ..
+        } = answered.answer
+        else {
             return Err(unexpected(&answered.answer));
         };
         let handle = Handle::new(Target::Child(child, cap), NO_ROW);
-        let worker = Worker { handle, load: Arc::default() };
+        let worker = Worker {
+            handle,
+            load: Arc::default(),
+        };
         answered.answer = wire::Answer::Introduced(link);
         match worker.handle.peer().and_then(|peer| peer.adopt(answered)) {
             Ok(_) => Ok(worker),
@@ -149,11 +185,11 @@ impl Worker {
 
 impl Turn {
     /// Sends a chunk and waits for what becomes of it.
-    pub(super) async fn send(&self, row: u32, n_items: usize, body: Bytes) -> Result<Answer> {
+    pub(super) async fn send(&self, row: u32, body: Bytes) -> Result<Answer> {
         loop {
             let conn = self.handle.peer()?.connect().await?;
             // Closed before the chunk was sent: its replacement gets it.
-            if let Ok(answer) = conn.call(row, n_items as u64, body.clone()).await {
+            if let Ok(answer) = conn.call(row, body.clone()).await {
                 return Ok(answer);
             }
         }

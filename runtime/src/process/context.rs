@@ -58,7 +58,11 @@ impl Context {
             _ => None,
         };
         let umask = self.umask.as_ref().and_then(Umask::get).unwrap_or(SAME_UMASK);
-        Ok(News { umask, directory, environment })
+        Ok(News {
+            umask,
+            directory,
+            environment,
+        })
     }
 
     /// The server was sent this news, the latest.

@@ -38,14 +38,21 @@ pub(crate) struct Answered {
 
 impl From<Answer> for Answered {
     fn from(answer: Answer) -> Self {
-        Answered { answer, fds: Vec::new(), fate: None }
+        Answered {
+            answer,
+            fds: Vec::new(),
+            fate: None,
+        }
     }
 }
 
 /// How this process reaches the control plane.
 #[derive(Debug)]
 pub(crate) enum Client {
-    Local { inbox: mpsc::UnboundedSender<Asked>, settings: Settings },
+    Local {
+        inbox: mpsc::UnboundedSender<Asked>,
+        settings: Settings,
+    },
     Remote(Box<Remote>),
 }
 
@@ -54,7 +61,6 @@ pub(crate) enum Client {
 pub(crate) struct Remote {
     control: link::Sender,
     settings: Settings,
-    context: Context,
     next: AtomicU64,
     open: Mutex<Open>,
 }
@@ -87,14 +93,22 @@ pub(crate) fn existing() -> Option<&'static Client> {
 }
 
 /// Makes this process one whose control plane is at the other end of its control socket.
-pub(crate) fn adopt(control: link::Sender, settings: Settings, context: Context) -> Result<&'static Remote> {
-    let remote = Remote { control, settings, context, next: AtomicU64::new(1), open: Mutex::default() };
+pub(crate) fn adopt(control: link::Sender, settings: Settings) -> Result<&'static Remote> {
+    let remote = Remote {
+        control,
+        settings,
+        next: AtomicU64::new(1),
+        open: Mutex::default(),
+    };
     CLIENT
         .set(Client::Remote(Box::new(remote)))
         .map_err(|_| Error::with_kind(ErrorKind::Invalid, "this process is a host already"))?;
     match client() {
         Client::Remote(remote) => Ok(remote),
-        Client::Local { .. } => Err(Error::with_kind(ErrorKind::Invalid, "this process is a host already")),
+        Client::Local { .. } => Err(Error::with_kind(
+            ErrorKind::Invalid,
+            "this process is a host already",
+        )),
     }
 }
 
@@ -166,17 +180,29 @@ impl Client {
     /// Says that the other end of a link broke the protocol.
     pub(crate) fn broken(&self, link: LinkId, what: &str) {
         match self {
-            Client::Local { .. } => self.tell(Request::Broken { link, what: what.to_owned() }),
+            Client::Local { .. } => self.tell(Request::Broken {
+                link,
+                what: what.to_owned(),
+            }),
             Client::Remote(remote) => remote.say(&Up::Broken(link, what.to_owned())),
         }
     }
 
-    fn send(&self, request: Request, exits: Option<mpsc::UnboundedSender<Exit>>) -> oneshot::Receiver<Result<Answered>> {
+    fn send(
+        &self,
+        request: Request,
+        exits: Option<mpsc::UnboundedSender<Exit>>,
+    ) -> oneshot::Receiver<Result<Answered>> {
         let (answer, answered) = oneshot::channel();
         match self {
             Client::Local { inbox, .. } => {
                 // A control plane that is gone drops the sender: the receiver hears that.
-                let _ = inbox.send(Asked { context: context(), request, answer, exits });
+                let _ = inbox.send(Asked {
+                    context: context(),
+                    request,
+                    answer,
+                    exits,
+                });
             }
             Client::Remote(remote) => {
                 let id = remote.next.fetch_add(1, Ordering::Relaxed);
@@ -191,10 +217,9 @@ impl Client {
 impl Remote {
     /// Sends to the host. Nothing is lost but with the host itself.
     pub(crate) fn say(&self, up: &Up) {
-        let mut body = Vec::new();
-        match codec::encode(up, &mut body) {
+        match codec::pack(up) {
             // A closed control socket means that the host is gone, and this process about to be.
-            Ok(()) => drop(self.control.send(Head::new(Kind::Control), body, Vec::new())),
+            Ok(body) => drop(self.control.send(Head::new(Kind::Control), body, Vec::new())),
             Err(error) => tracing::error!(%error, "a message to the host was lost"),
         }
     }
@@ -203,11 +228,6 @@ impl Remote {
     pub(crate) async fn said(&self) {
         // Closed: the host is gone, and this process about to be.
         let _ = self.control.drained().await;
-    }
-
-    /// The context that this process belongs to.
-    pub(crate) fn context(&self) -> Context {
-        self.context
     }
 
     /// Takes what concerns those who wait; gives back the rest.
@@ -232,11 +252,15 @@ impl Remote {
 
     fn answered(&self, id: u64, answer: Result<Answer>, fds: Vec<OwnedFd>) {
         let mut open = self.lock();
-        let fate = answer.as_ref().ok().and_then(Answer::introduced).map(|introduced| {
-            let (sender, fate) = oneshot::channel();
-            open.fates.insert(introduced.link, sender);
-            fate
-        });
+        let fate = answer
+            .as_ref()
+            .ok()
+            .and_then(Answer::introduced)
+            .map(|introduced| {
+                let (sender, fate) = oneshot::channel();
+                open.fates.insert(introduced.link, sender);
+                fate
+            });
         if let Some(waiting) = open.answers.remove(&id) {
             // An asker that no longer waits closes what the answer carried.
             let _ = waiting.send(answer.map(|answer| Answered { answer, fds, fate }));

@@ -87,13 +87,19 @@ pub(crate) fn at_main() {
 /// Called before anything is started: exits if this is an image that should have entered.
 pub(crate) fn refuse_unentered() {
     if lock().is_some() {
-        refuse("this image was to enter at `main`, which starts processes before `#[procession::main]` is reached");
+        refuse(
+            "this image was to enter at `main`, which starts processes before `#[procession::main]` is reached",
+        );
     }
 }
 
 /// What the trigger of an image of this program says.
 pub(crate) fn trigger_for_images() -> &'static str {
-    if OWN_MAIN.load(Ordering::Relaxed) { "main" } else { "init" }
+    if OWN_MAIN.load(Ordering::Relaxed) {
+        "main"
+    } else {
+        "init"
+    }
 }
 
 /// Runs a child to its end. Called on the way out of the fork server's clone, or of a triggered image.
@@ -131,14 +137,21 @@ impl Waiting {
             Role::Child => {
                 let log = self.next_fd()?;
                 let page = Page::open(self.next_fd()?)?;
-                be_born(Newborn { control: self.socket, page, log, mode: StartMode::Exec })
+                be_born(Newborn {
+                    control: self.socket,
+                    page,
+                    log,
+                    mode: StartMode::Exec,
+                })
             }
         }
     }
 
     fn next_fd(&mut self) -> io::Result<OwnedFd> {
         if self.fds.is_empty() {
-            return Err(io::Error::other("the role came without its descriptors: out of file descriptors"));
+            return Err(io::Error::other(
+                "the role came without its descriptors: out of file descriptors",
+            ));
         }
         Ok(self.fds.remove(0))
     }
@@ -148,7 +161,9 @@ impl Waiting {
 fn receive() -> io::Result<Waiting> {
     let host = nix::unistd::getppid().as_raw();
     if !descriptors::is_socket(0) || credentials::maker(io::stdin().as_fd())? != host {
-        return Err(io::Error::other("stdin is not a socket of the program that started this one"));
+        return Err(io::Error::other(
+            "stdin is not a socket of the program that started this one",
+        ));
     }
     descriptors::close_inherited();
     let socket = descriptors::take_stdin()?;

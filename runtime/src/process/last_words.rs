@@ -63,15 +63,17 @@ pub(crate) fn final_panic(payload: &(dyn Any + Send)) {
     let message = message_of(payload);
     let last = LAST.try_with(RefCell::take).ok().flatten();
     // A payload that was thrown on without a hook, or from another thread, has another message.
-    let report = last.filter(|report| report.panic.message == message).unwrap_or_else(|| Report {
-        can_unwind: true,
-        panic: Panic {
-            message,
-            location: "an unknown place".to_owned(),
-            thread: thread_name(),
-            backtrace: Backtrace::default(),
-        },
-    });
+    let report = last
+        .filter(|report| report.panic.message == message)
+        .unwrap_or_else(|| Report {
+            can_unwind: true,
+            panic: Panic {
+                message,
+                location: "an unknown place".to_owned(),
+                thread: thread_name(),
+                backtrace: Backtrace::default(),
+            },
+        });
     write(page, &report);
     page.set(Cell::Final, 1);
 }
@@ -95,7 +97,9 @@ fn write(page: &Page, report: &Report) {
 
 impl Report {
     fn of(info: &PanicHookInfo<'_>) -> Self {
-        let location = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        let location = info
+            .location()
+            .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         Report {
             can_unwind: can_unwind(info),
             panic: Panic {
@@ -109,19 +113,30 @@ impl Report {
 
     /// A panic that only says that another could go no further takes on what the other said.
     fn explain_by(&mut self, earlier: Option<Report>) {
-        let says_only_that = ["panic in a function that cannot unwind", "panic in a destructor during cleanup"];
+        let says_only_that = [
+            "panic in a function that cannot unwind",
+            "panic in a destructor during cleanup",
+        ];
         let message = &self.panic.message;
         if self.can_unwind || !says_only_that.contains(&message.as_str()) {
             return;
         }
         if let Some(earlier) = earlier {
             let message = format!("{} ({message})", earlier.panic.message);
-            self.panic = Panic { message, ..earlier.panic };
+            self.panic = Panic {
+                message,
+                ..earlier.panic
+            };
         }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let Panic { message, location, thread, backtrace } = &self.panic;
+        let Panic {
+            message,
+            location,
+            thread,
+            backtrace,
+        } = &self.panic;
         let mut bytes = vec![u8::from(self.can_unwind)];
         for text in [message, location, thread] {
             bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
@@ -137,14 +152,21 @@ impl Report {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (flag, mut rest) = bytes.split_first()?;
         let [message, location, thread] = [text(&mut rest)?, text(&mut rest)?, text(&mut rest)?];
-        let (offsets, []) = rest.as_chunks() else { return None };
+        let (offsets, []) = rest.as_chunks() else {
+            return None;
+        };
         let backtrace = Backtrace {
             build_id: image::build_id(),
             offsets: offsets.iter().map(|offset| u64::from_le_bytes(*offset)).collect(),
         };
         Some(Report {
             can_unwind: *flag != 0,
-            panic: Panic { message, location, thread, backtrace },
+            panic: Panic {
+                message,
+                location,
+                thread,
+                backtrace,
+            },
         })
     }
 }
@@ -173,7 +195,10 @@ fn message_of(payload: &(dyn Any + Send)) -> String {
 fn thread_name() -> String {
     let current = std::thread::current();
     let is_first = nix::unistd::gettid() == nix::unistd::getpid();
-    current.name().unwrap_or(if is_first { "main" } else { "<unnamed>" }).to_owned()
+    current
+        .name()
+        .unwrap_or(if is_first { "main" } else { "<unnamed>" })
+        .to_owned()
 }
 
 fn cut(mut text: String, most: usize) -> String {
@@ -186,10 +211,14 @@ fn cut(mut text: String, most: usize) -> String {
 
 fn backtrace() -> Backtrace {
     let executable = image::span();
-    let inside = unwind::frames(MOST_FRAMES).into_iter().filter(|address| executable.contains(address));
+    let inside = unwind::frames(MOST_FRAMES)
+        .into_iter()
+        .filter(|address| executable.contains(address));
     Backtrace {
         build_id: String::new(),
-        offsets: inside.map(|address| (address - executable.start) as u64).collect(),
+        offsets: inside
+            .map(|address| (address - executable.start) as u64)
+            .collect(),
     }
 }
 

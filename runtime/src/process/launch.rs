@@ -116,7 +116,9 @@ impl Launcher {
                 closing: false,
             }),
         });
-        shared.server().map_err(|error| spawn_error("starting the fork server", &error))?;
+        shared
+            .server()
+            .map_err(|error| spawn_error("starting the fork server", &error))?;
         shared.clone().reap_orphans();
         Ok(Launcher(shared))
     }
@@ -131,12 +133,19 @@ impl Launcher {
     /// `ErrorKind::Spawn`: out of descriptors, processes or memory, here or in the server; the text names the limit.
     pub(crate) async fn start(&self, first: &[u8], fds: Vec<OwnedFd>, outbox: usize) -> Result<Child, Error> {
         if first.len() > MOST_FIRST {
-            let what = format!("a first message of {} bytes, of at most {MOST_FIRST}", first.len());
+            let what = format!(
+                "a first message of {} bytes, of at most {MOST_FIRST}",
+                first.len()
+            );
             return Err(Error::with_kind(ErrorKind::TooLarge, what));
         }
         let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
         for _ in 0..MOST_REPEATS {
-            let born = Born { first, fds: &fds, outbox };
+            let born = Born {
+                first,
+                fds: &fds,
+                outbox,
+            };
             let child = match self.mode() {
                 StartMode::ForkServer => self.0.fork(born).await,
                 StartMode::Exec => self.0.execute(born).map(Some),
@@ -192,7 +201,12 @@ impl Ends {
     fn new(outbox: usize) -> io::Result<Self> {
         let (control, childs_control) = passing::pair(Kind::Stream)?;
         let (page, childs_page) = Page::create(outbox)?;
-        Ok(Ends { control, page, childs_control, childs_page })
+        Ok(Ends {
+            control,
+            page,
+            childs_control,
+            childs_page,
+        })
     }
 
     fn send_first(&self, born: Born<'_>) -> io::Result<()> {
@@ -201,12 +215,20 @@ impl Ends {
         }
         match passing::send(self.control.as_fd(), born.first, born.fds, Wait::No)? {
             n if n == born.first.len() => Ok(()),
-            n => Err(io::Error::other(format!("a socket took only {n} bytes: raise net.core.wmem_default"))),
+            n => Err(io::Error::other(format!(
+                "a socket took only {n} bytes: raise net.core.wmem_default"
+            ))),
         }
     }
 
     fn into_child(self, watch: Watch, mode: StartMode) -> Child {
-        Child { pid: watch.pid(), watch, control: self.control, page: self.page, mode }
+        Child {
+            pid: watch.pid(),
+            watch,
+            control: self.control,
+            page: self.page,
+            mode,
+        }
     }
 }
 
@@ -248,8 +270,12 @@ impl Shared {
             directory: news.directory().is_some(),
             environment: news.environment().is_some(),
         });
-        let fds: Vec<BorrowedFd<'_>> =
-            mine.iter().copied().chain(news.directory()).chain(news.environment()).collect();
+        let fds: Vec<BorrowedFd<'_>> = mine
+            .iter()
+            .copied()
+            .chain(news.directory())
+            .chain(news.environment())
+            .collect();
         passing::send(server.socket.as_fd(), &request.encode(), &fds, Wait::No)?;
         state.context.told(&news);
         Ok(())
@@ -257,8 +283,15 @@ impl Shared {
 
     fn execute(self: &Arc<Self>, born: Born<'_>) -> io::Result<Child> {
         let ends = Ends::new(born.outbox)?;
-        let welcome = Welcome { role: Role::Child, host: std::process::id() as i32 };
-        image::welcome(ends.control.as_fd(), welcome, &[self.relay.log(), ends.childs_page.as_fd()])?;
+        let welcome = Welcome {
+            role: Role::Child,
+            host: std::process::id() as i32,
+        };
+        image::welcome(
+            ends.control.as_fd(),
+            welcome,
+            &[self.relay.log(), ends.childs_page.as_fd()],
+        )?;
         ends.send_first(born)?;
         // Without a guardian the kernel still kills the child with the host, only not what it started.
         let _ = self.server();
@@ -289,7 +322,13 @@ impl Shared {
         state.last_id += 1;
         let id = state.last_id;
         state.pending.insert(id, told);
-        (Pending { id, shared: self.clone() }, answer)
+        (
+            Pending {
+                id,
+                shared: self.clone(),
+            },
+            answer,
+        )
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -344,7 +383,10 @@ impl Shared {
     fn start_server(&self) -> io::Result<Server> {
         let _inside = self.runtime.enter();
         let (ours, its) = passing::pair(Kind::Packets)?;
-        let welcome = Welcome { role: Role::Server, host: std::process::id() as i32 };
+        let welcome = Welcome {
+            role: Role::Server,
+            host: std::process::id() as i32,
+        };
         image::welcome(ours.as_fd(), welcome, &[self.relay.log()])?;
         let pid = image::start(its, &self.relay)?;
         let pidfd = PidFd::open(pid).inspect_err(|_| {
@@ -386,7 +428,10 @@ impl Shared {
                 (id, Answer::Failed(io::Error::from_raw_os_error(errno)))
             }
             Some(Reply::Refused { id, errno }) => {
-                self.refused(&format!("clone fails there: {}", io::Error::from_raw_os_error(errno)));
+                self.refused(&format!(
+                    "clone fails there: {}",
+                    io::Error::from_raw_os_error(errno)
+                ));
                 (id, Answer::Again)
             }
             Some(Reply::Hello { threads }) => {
@@ -419,7 +464,9 @@ impl Shared {
         let mut state = self.state();
         if state.mode == StartMode::ForkServer {
             state.mode = StartMode::Exec;
-            tracing::warn!("the fork server cannot serve, so processes are started by exec, which is slower: {why}");
+            tracing::warn!(
+                "the fork server cannot serve, so processes are started by exec, which is slower: {why}"
+            );
         }
     }
 
@@ -473,7 +520,10 @@ async fn bury(pid: i32, living: Arc<Living>) {
 }
 
 fn is_gone(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET | libc::ENOTCONN))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EPIPE | libc::ECONNRESET | libc::ENOTCONN)
+    )
 }
 
 fn spawn_error(what: &str, error: &io::Error) -> Error {

@@ -134,7 +134,12 @@ mod tests {
 
     #[test]
     fn a_line_in_pieces_comes_out_whole_though_others_write_between() {
-        let writes = [(1, b"ab".to_vec()), (2, b"x\ny".to_vec()), (1, b"c\nd\n".to_vec()), (2, b"z".to_vec())];
+        let writes = [
+            (1, b"ab".to_vec()),
+            (2, b"x\ny".to_vec()),
+            (1, b"c\nd\n".to_vec()),
+            (2, b"z".to_vec()),
+        ];
         assert_eq!(collect(&writes), [&b"x\n"[..], b"abc\nd\n", b"yz"]);
     }
 

@@ -12,12 +12,12 @@
 //! Every child is a child of the host's control thread, in either [`StartMode`]: so the host has its exact status,
 //! and the kernel kills it when that thread is gone. Nothing here knows what a child runs.
 
+mod context;
 pub(crate) mod control;
 pub(crate) mod entry;
+mod image;
 pub(crate) mod last_words;
 pub(crate) mod launch;
-mod context;
-mod image;
 mod lines;
 mod mode;
 pub(crate) mod orphans;
@@ -32,7 +32,7 @@ mod watch;
 pub(crate) mod tests;
 
 pub(crate) use entry::Newborn;
-pub(crate) use launch::{Child, Launcher};
+pub(crate) use launch::Launcher;
 pub use mode::StartMode;
 pub(crate) use page::Page;
 pub(crate) use relay::Relay;

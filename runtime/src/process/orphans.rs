@@ -51,5 +51,8 @@ impl Orphans {
 /// The children of the main thread, to which the kernel gives orphans.
 fn adopted() -> Vec<(i32, procfs::Stat)> {
     let children = procfs::children_of(nix::unistd::getpid().as_raw()).unwrap_or_default();
-    children.into_iter().filter_map(|pid| Some((pid, procfs::stat(pid)?))).collect()
+    children
+        .into_iter()
+        .filter_map(|pid| Some((pid, procfs::stat(pid)?)))
+        .collect()
 }

@@ -74,7 +74,10 @@ fn aborted(core: bool, words: LastWords) -> ExitReason {
     match words.report {
         _ if words.overflowed => ExitReason::StackOverflow { core },
         Some(report) if !report.can_unwind => ExitReason::Panicked(report.panic),
-        _ => ExitReason::Signaled { signal: libc::SIGABRT, core },
+        _ => ExitReason::Signaled {
+            signal: libc::SIGABRT,
+            core,
+        },
     }
 }
 
@@ -94,8 +97,15 @@ mod tests {
     }
 
     fn words(can_unwind: bool, is_final: bool) -> LastWords {
-        let report = Some(Report { can_unwind, panic: panic() });
-        LastWords { report, is_final, overflowed: false }
+        let report = Some(Report {
+            can_unwind,
+            panic: panic(),
+        });
+        LastWords {
+            report,
+            is_final,
+            overflowed: false,
+        }
     }
 
     fn signaled(signal: i32) -> Status {
@@ -105,12 +115,17 @@ mod tests {
     #[test]
     fn each_end_has_its_reason() {
         let none = LastWords::default();
-        let overflowed = LastWords { overflowed: true, ..none.clone() };
+        let overflowed = LastWords {
+            overflowed: true,
+            ..none.clone()
+        };
         let asked = Some(KillCause::Asked);
         let of = |signal| R::Signaled { signal, core: false };
         let (failed, init) = (Said::Failed("no".to_owned()), Said::InitFailed("no".to_owned()));
         let exited = Status::Exited;
-        let unknown = Status::Unknown { why: "taken".to_owned() };
+        let unknown = Status::Unknown {
+            why: "taken".to_owned(),
+        };
         let table = [
             (exited(0), none.clone(), Said::Returned, None, R::Normal),
             (exited(0), none.clone(), Said::Stopped, None, R::Shutdown),
@@ -118,30 +133,86 @@ mod tests {
             (exited(3), none.clone(), Said::Nothing, None, R::Exited(3)),
             // It returned, and then something at exit changed its mind.
             (exited(3), none.clone(), Said::Returned, None, R::Exited(3)),
-            (exited(FAILED), none.clone(), failed.clone(), None, R::Failed("no".to_owned())),
-            (exited(FAILED), none.clone(), init, None, R::InitFailed("no".to_owned())),
+            (
+                exited(FAILED),
+                none.clone(),
+                failed.clone(),
+                None,
+                R::Failed("no".to_owned()),
+            ),
+            (
+                exited(FAILED),
+                none.clone(),
+                init,
+                None,
+                R::InitFailed("no".to_owned()),
+            ),
             (exited(FAILED), none.clone(), Said::Nothing, None, R::Exited(1)),
             (exited(0), none.clone(), failed.clone(), None, R::Exited(0)),
-            (exited(PANICKED), words(true, true), Said::Nothing, None, R::Panicked(panic())),
+            (
+                exited(PANICKED),
+                words(true, true),
+                Said::Nothing,
+                None,
+                R::Panicked(panic()),
+            ),
             // Caught, and then an exit with the same code by hand.
-            (exited(PANICKED), words(true, false), Said::Nothing, None, R::Exited(101)),
-            (exited(PANICKED), none.clone(), Said::Nothing, None, R::Exited(101)),
+            (
+                exited(PANICKED),
+                words(true, false),
+                Said::Nothing,
+                None,
+                R::Exited(101),
+            ),
+            (
+                exited(PANICKED),
+                none.clone(),
+                Said::Nothing,
+                None,
+                R::Exited(101),
+            ),
             // Caught, and then all went well.
             (exited(0), words(true, false), Said::Returned, None, R::Normal),
-            (signaled(6), words(false, false), Said::Nothing, None, R::Panicked(panic())),
+            (
+                signaled(6),
+                words(false, false),
+                Said::Nothing,
+                None,
+                R::Panicked(panic()),
+            ),
             // Caught, and then an abort by hand.
             (signaled(6), words(true, false), Said::Nothing, None, of(6)),
             (signaled(6), none.clone(), Said::Nothing, None, of(6)),
-            (signaled(6), overflowed.clone(), Said::Nothing, None, R::StackOverflow { core: false }),
+            (
+                signaled(6),
+                overflowed.clone(),
+                Said::Nothing,
+                None,
+                R::StackOverflow { core: false },
+            ),
             (signaled(11), overflowed, Said::Nothing, None, of(11)),
             (signaled(11), words(false, false), Said::Nothing, None, of(11)),
             (signaled(9), none.clone(), Said::Nothing, None, of(9)),
-            (signaled(9), none.clone(), Said::Nothing, asked, R::Killed(KillCause::Asked)),
+            (
+                signaled(9),
+                none.clone(),
+                Said::Nothing,
+                asked,
+                R::Killed(KillCause::Asked),
+            ),
             // It ended by itself before our signal came.
             (exited(0), none.clone(), Said::Returned, asked, R::Normal),
             (signaled(9), words(true, true), failed, None, of(9)),
             (signaled(40), none.clone(), Said::Nothing, None, of(40)),
-            (unknown, none, Said::Returned, asked, R::Unknown { why: "taken".to_owned() }),
+            (
+                unknown,
+                none,
+                Said::Returned,
+                asked,
+                R::Unknown {
+                    why: "taken".to_owned(),
+                },
+            ),
         ];
         for (status, words, said, killed, expected) in table {
             let row = format!("{status:?} {words:?} {said:?} {killed:?}");

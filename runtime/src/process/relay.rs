@@ -57,8 +57,16 @@ impl Relay {
             woken,
             asked,
         };
-        thread::Builder::new().name("procession-relay".to_owned()).spawn(move || reader.run())?;
-        Ok(Relay(Arc::new(Inner { stdout, stderr, log, drains, wake })))
+        thread::Builder::new()
+            .name("procession-relay".to_owned())
+            .spawn(move || reader.run())?;
+        Ok(Relay(Arc::new(Inner {
+            stdout,
+            stderr,
+            log,
+            drains,
+            wake,
+        })))
     }
 
     /// The end that becomes the stdout of every child.
@@ -148,7 +156,12 @@ impl Reader {
 
     /// Sleeps until there is something to do; `false`: the last handle is gone.
     fn wait(&mut self) -> bool {
-        let fds = [self.woken.as_fd(), self.out.socket.as_fd(), self.err.socket.as_fd(), self.log.socket.as_fd()];
+        let fds = [
+            self.woken.as_fd(),
+            self.out.socket.as_fd(),
+            self.err.socket.as_fd(),
+            self.log.socket.as_fd(),
+        ];
         let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let _ = poll(&mut fds, PollTimeout::NONE);
         if !fds[0].any().unwrap_or(false) {
@@ -175,11 +188,15 @@ impl Reader {
             }
         };
         let bytes = waiting(&self.out.socket);
-        self.out.read(bytes, buffer, |lines, pid, bytes| each(lines, pid, bytes, &mut text, to_stdout));
+        self.out.read(bytes, buffer, |lines, pid, bytes| {
+            each(lines, pid, bytes, &mut text, to_stdout)
+        });
         to_stdout(&text);
         text.clear();
         let bytes = waiting(&self.err.socket);
-        self.err.read(bytes, buffer, |lines, pid, bytes| each(lines, pid, bytes, &mut text, to_stderr));
+        self.err.read(bytes, buffer, |lines, pid, bytes| {
+            each(lines, pid, bytes, &mut text, to_stderr)
+        });
         to_stderr(&text);
         let (bytes, sink) = (waiting(&self.log.socket), self.sink);
         self.log.read(bytes, buffer, |records, pid, bytes| {
@@ -202,7 +219,9 @@ impl Reader {
 
     /// Processes that a child started write to the same sockets, and nobody says when they end.
     fn forget_the_dead(&mut self) {
-        let lines = [&self.out.partial, &self.err.partial].into_iter().flat_map(Lines::writers);
+        let lines = [&self.out.partial, &self.err.partial]
+            .into_iter()
+            .flat_map(Lines::writers);
         let writers: Vec<i32> = lines.chain(self.log.partial.writers()).collect();
         for pid in writers.into_iter().filter(|pid| !group::exists(*pid)) {
             self.forget(pid);

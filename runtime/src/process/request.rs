@@ -148,9 +148,18 @@ impl Reply {
         let id = u64::from_le_bytes(fields.take()?);
         match kind {
             1 => Some(Reply::Hello { threads: value }),
-            2 => Some(Reply::Started { id, pid: value as i32 }),
-            3 => Some(Reply::Failed { id, errno: value as i32 }),
-            4 => Some(Reply::Refused { id, errno: value as i32 }),
+            2 => Some(Reply::Started {
+                id,
+                pid: value as i32,
+            }),
+            3 => Some(Reply::Failed {
+                id,
+                errno: value as i32,
+            }),
+            4 => Some(Reply::Refused {
+                id,
+                errno: value as i32,
+            }),
             _ => None,
         }
     }

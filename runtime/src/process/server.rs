@@ -45,7 +45,9 @@ pub(crate) fn run(socket: OwnedFd, log: OwnedFd, host: i32) -> io::Result<std::c
     // What is buffered here would be written again by each child.
     let _ = io::stdout().flush();
     let server = Server {
-        host_pidfd: PidFd::open(host).ok().filter(|_| nix::unistd::getppid().as_raw() == host),
+        host_pidfd: PidFd::open(host)
+            .ok()
+            .filter(|_| nix::unistd::getppid().as_raw() == host),
         socket,
         log,
         host,
@@ -58,7 +60,12 @@ pub(crate) fn run(socket: OwnedFd, log: OwnedFd, host: i32) -> io::Result<std::c
 
 impl Server {
     fn serve(mut self) -> ! {
-        let mut alive = self.answer(Reply::Hello { threads: self.threads as u32 }, None);
+        let mut alive = self.answer(
+            Reply::Hello {
+                threads: self.threads as u32,
+            },
+            None,
+        );
         let (mut packet, mut fds) = ([0; Request::SIZE], Vec::new());
         while alive && self.wait() {
             alive = match passing::receive(self.socket.as_fd(), &mut packet, &mut fds, Wait::No) {
@@ -112,7 +119,15 @@ impl Server {
         };
         let begun = match take_over(start, fds) {
             Ok(begun) => begun,
-            Err(error) => return self.answer(Reply::Failed { id, errno: errno(&error) }, None),
+            Err(error) => {
+                return self.answer(
+                    Reply::Failed {
+                        id,
+                        errno: errno(&error),
+                    },
+                    None,
+                );
+            }
         };
         match cloner.fork() {
             Ok(Forked::Child) => self.be_born(begun),
@@ -123,8 +138,20 @@ impl Server {
                 self.children.insert(pid, pidfd);
                 alive
             }
-            Err(error) if is_refused(&error) => self.answer(Reply::Refused { id, errno: errno(&error) }, None),
-            Err(error) => self.answer(Reply::Failed { id, errno: errno(&error) }, None),
+            Err(error) if is_refused(&error) => self.answer(
+                Reply::Refused {
+                    id,
+                    errno: errno(&error),
+                },
+                None,
+            ),
+            Err(error) => self.answer(
+                Reply::Failed {
+                    id,
+                    errno: errno(&error),
+                },
+                None,
+            ),
         }
     }
 
@@ -159,7 +186,12 @@ impl Server {
             let page = Page::open(begun.page)?;
             let log = self.log.try_clone()?;
             let [log, control] = descriptors::keep_only([log, begun.control])?;
-            Ok(Newborn { control, page, log, mode: StartMode::ForkServer })
+            Ok(Newborn {
+                control,
+                page,
+                log,
+                mode: StartMode::ForkServer,
+            })
         });
         match newborn {
             Ok(newborn) => entry::be_born(newborn),

@@ -11,17 +11,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use tokio::io::unix::AsyncFd;
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 
 /// How a process ended, as the kernel says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Status {
     Exited(i32),
-    Signaled { signal: i32, core: bool },
+    Signaled {
+        signal: i32,
+        core: bool,
+    },
     /// It ended, but somebody else took its status.
-    Unknown { why: String },
+    Unknown {
+        why: String,
+    },
 }
 
 /// The right to see a child end. Dropped before [`reap`](Watch::reap), it kills the child and has it reaped.
@@ -68,7 +73,10 @@ impl Watch {
     ///
     /// To be called after [`ended`](Self::ended); a process that still runs is killed.
     pub(crate) fn reap(&self) -> Status {
-        self.body.status.get_or_init(|| self.living.reap(&self.body)).clone()
+        self.body
+            .status
+            .get_or_init(|| self.living.reap(&self.body))
+            .clone()
     }
 
     /// Sends a signal to the process alone. An error, `ESRCH`, if it was reaped.
@@ -105,7 +113,13 @@ impl Drop for Watch {
 impl Body {
     async fn ended(&self) {
         // It stays readable for ever; an error is the end of the runtime, after which nobody is told.
-        if self.pidfd.readable().await.map(|mut ready| ready.retain_ready()).is_err() {
+        if self
+            .pidfd
+            .readable()
+            .await
+            .map(|mut ready| ready.retain_ready())
+            .is_err()
+        {
             std::future::pending::<()>().await;
         }
     }
@@ -143,7 +157,11 @@ impl Living {
     pub(crate) fn guarded_by(self: &Arc<Self>, guardian: Option<Arc<Guardian>>) {
         let mut state = self.state();
         state.guardian = guardian;
-        state.unsent = state.children.keys().map(|pid| Request::Guard { pid: *pid }).collect();
+        state.unsent = state
+            .children
+            .keys()
+            .map(|pid| Request::Guard { pid: *pid })
+            .collect();
         self.tell(&mut state);
     }
 

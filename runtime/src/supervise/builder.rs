@@ -122,15 +122,22 @@ impl<R> Spec<R> {
                 name: None,
                 policy: Policy::default(),
                 work: Work::Process(Process {
-                    body: Body { kind, row, input: Bytes::from(input) },
+                    body: Body {
+                        kind,
+                        row,
+                        input: Bytes::from(input),
+                    },
                     label: label.to_owned(),
                     outbox: 0,
-            item_timeout: None,
+                    item_timeout: None,
                     joined: false,
                 }),
             }),
         });
-        Spec { node, kind: PhantomData }
+        Spec {
+            node,
+            kind: PhantomData,
+        }
     }
 
     fn with(mut self, change: impl FnOnce(&mut Node)) -> Self {
@@ -179,12 +186,20 @@ impl<R: Handle> Spec<R> {
         control::within_runtime("a spawn")?;
         let node = self.node?;
         let link = matches!(&node.work, Work::Process(process) if process.body.kind == BodyKind::Actor);
-        let mut answered = control::client().ask(Request::Spawn { spec: encode(&node)?, link }).await?;
-        let Answer::Started { child, cap, .. } = answered.answer else { return Err(unexpected(&answered.answer)) };
+        let mut answered = control::client()
+            .ask(Request::Spawn {
+                spec: encode(&node)?,
+                link,
+            })
+            .await?;
+        let Answer::Started { child, cap, .. } = answered.answer else {
+            return Err(unexpected(&answered.answer));
+        };
         let actor = ActorRef::child(child, cap);
         if link {
             // The answer brings the link along: the first call needs no introduction.
-            answered.answer = Answer::introduced(&answered.answer).map_or(Answer::Done, |link| Answer::Introduced(*link));
+            answered.answer =
+                Answer::introduced(&answered.answer).map_or(Answer::Done, |link| Answer::Introduced(*link));
             actor.handle().peer()?.adopt(answered)?;
         }
         Ok(R::from_ref(actor))
@@ -212,7 +227,12 @@ impl Marker for ServiceMarker {
 impl Supervisor {
     /// A supervisor without children: one-for-one, with an intensity of 3 restarts in 5 s.
     pub fn new(name: impl Into<String>) -> Self {
-        Supervisor { name: name.into(), rules: Rules::default(), policy: Policy::supervisor(), children: Vec::new() }
+        Supervisor {
+            name: name.into(),
+            rules: Rules::default(),
+            policy: Policy::supervisor(),
+            children: Vec::new(),
+        }
     }
 
     /// Which children are restarted with one that failed.
@@ -257,9 +277,13 @@ impl Supervisor {
         control::within_runtime("a supervisor was started")?;
         let mut node = Child::from(self).0?;
         node.policy.restart = Restart::Temporary;
-        let answered = control::client().ask(Request::Start { tree: encode(&node)? }).await?;
+        let answered = control::client()
+            .ask(Request::Start { tree: encode(&node)? })
+            .await?;
         match answered.answer {
-            Answer::Tree { tree, cap } => Ok(Tree { target: Target::Child(tree, cap) }),
+            Answer::Tree { tree, cap } => Ok(Tree {
+                target: Target::Child(tree, cap),
+            }),
             other => Err(unexpected(&other)),
         }
     }
@@ -273,9 +297,18 @@ impl<R> From<Spec<R>> for Child {
 
 impl From<Supervisor> for Child {
     fn from(supervisor: Supervisor) -> Self {
-        let Supervisor { name, rules, policy, children } = supervisor;
+        let Supervisor {
+            name,
+            rules,
+            policy,
+            children,
+        } = supervisor;
         let children = children.into_iter().collect::<Result<_>>();
-        Child(children.map(|children| Node { name: Some(name), policy, work: Work::Supervisor { rules, children } }))
+        Child(children.map(|children| Node {
+            name: Some(name),
+            policy,
+            work: Work::Supervisor { rules, children },
+        }))
     }
 }
 

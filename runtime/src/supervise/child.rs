@@ -68,9 +68,8 @@ pub(crate) enum Joiner {
 }
 
 /// A start that is under way.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Launching {
-    pub(super) incarnation: Incarnation,
     pub(super) stop: bool,
     pub(super) kill: Option<crate::exit::KillCause>,
     /// The first link, made with the process.
@@ -152,13 +151,21 @@ impl Child {
     /// What is said to whoever waited for it to start.
     pub(super) fn not_started(&self) -> Error {
         let what = match &self.last {
-            Some(Last { not_launched: Some(error), .. }) => {
-                return error.clone().context(format_args!("`{}` could not be started: {error}", self.name));
+            Some(Last {
+                not_launched: Some(error),
+                ..
+            }) => {
+                return error
+                    .clone()
+                    .context(format_args!("`{}` could not be started: {error}", self.name));
             }
             Some(last) => last.reason.to_string(),
             None => "it was stopped first".to_owned(),
         };
-        Error::with_kind(ErrorKind::Init, format_args!("`{}` did not start: {what}", self.name))
+        Error::with_kind(
+            ErrorKind::Init,
+            format_args!("`{}` did not start: {what}", self.name),
+        )
     }
 
     pub(super) fn kind(&self) -> &'static str {
@@ -191,13 +198,21 @@ impl Child {
 impl Supervisor {
     /// Its children, in order.
     pub(super) fn below(&self) -> Vec<ChildId> {
-        if self.seats.is_empty() { self.listed.clone() } else { self.seats.values().copied().collect() }
+        if self.seats.is_empty() {
+            self.listed.clone()
+        } else {
+            self.seats.values().copied().collect()
+        }
     }
 }
 
 impl Process {
     pub(super) fn new(spec: node::Process) -> Process {
-        let joiner = if spec.joined { Joiner::Expected } else { Joiner::Nobody };
+        let joiner = if spec.joined {
+            Joiner::Expected
+        } else {
+            Joiner::Nobody
+        };
         Process {
             spec: Rc::new(spec),
             life: None,

@@ -147,6 +147,7 @@ impl Decider {
     }
 
     /// Which incarnation is the child's current or last one; `None` before the first.
+    #[cfg(test)]
     pub(crate) fn incarnation(&self, child: ChildId) -> Option<Incarnation> {
         let number = self.slots.get(&child)?.number;
         (number > 0).then_some(Incarnation { child, number })

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exit::KillCause;
 use crate::link::LinkKind;
 use crate::process::control::Asked;
-use crate::process::{self, Launcher, Relay, StartMode, Status};
+use crate::process::{Launcher, Relay, StartMode, Status};
 use crate::wire::control::{ChildId, Context, LinkId, Settings, Up};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
@@ -29,6 +29,7 @@ use super::child::Child;
 use super::decide::{Incarnation, Timer};
 use super::links::Link;
 use super::requests::{Ear, Reply};
+use super::tree::Launched;
 
 /// What a host is told before it starts.
 #[derive(Debug, Clone)]
@@ -53,7 +54,7 @@ pub(crate) struct Who {
 #[derive(Debug)]
 pub(crate) enum Event {
     Asked(Asked),
-    Launched(Who, Result<process::Child>),
+    Launched(Who, Result<Launched>),
     Said(Who, Up, Vec<OwnedFd>),
     /// It said what cannot be understood.
     Garbled(Who, String),
@@ -119,7 +120,13 @@ async fn serve(config: Result<Config>, mut asked: mpsc::UnboundedReceiver<Asked>
     let (events, mut happened) = mpsc::unbounded_channel();
     let relay = match Relay::new(config.replay) {
         Ok(relay) => Rc::new(relay),
-        Err(error) => return refuse(&Error::from(error).context("the output of children cannot be relayed"), asked).await,
+        Err(error) => {
+            return refuse(
+                &Error::from(error).context("the output of children cannot be relayed"),
+                asked,
+            )
+            .await;
+        }
     };
     let mut host = Host::new(config, relay, events);
     loop {

@@ -9,7 +9,6 @@ use crate::process::{Page, Relay, Status, Watch};
 use crate::wire::codec;
 use crate::wire::control::{Done, Down, LinkId, Salvage, Up};
 use crate::wire::frame::{Head, Kind};
-use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -76,7 +75,13 @@ impl Slots {
 }
 
 impl Life {
-    pub(crate) fn new(incarnation: Incarnation, pid: i32, page: Page, watch: Rc<Watch>, control: link::Sender) -> Life {
+    pub(crate) fn new(
+        incarnation: Incarnation,
+        pid: i32,
+        page: Page,
+        watch: Rc<Watch>,
+        control: link::Sender,
+    ) -> Life {
         Life {
             incarnation,
             pid,
@@ -130,7 +135,11 @@ impl Life {
     /// A cell for a new link, at zero.
     pub(crate) fn slot(&mut self) -> Result<u32, Error> {
         let slot = self.slots.take().ok_or_else(|| {
-            Error::msg(format_args!("process {} serves {} links already: it can take no more", self.pid, Page::LINKS))
+            Error::msg(format_args!(
+                "process {} serves {} links already: it can take no more",
+                self.pid,
+                Page::LINKS
+            ))
         })?;
         self.page.reset(slot);
         Ok(slot)
@@ -162,15 +171,19 @@ impl Life {
     pub(crate) fn salvage(&self) -> Option<Salvage> {
         let seq = self.page.get(Cell::Job);
         let (base, results) = self.page.outbox().filter(|_| seq > 0)?;
-        Some(Salvage { seq, begun: self.page.get(Cell::ItemBegun), base, results: results.into() })
+        Some(Salvage {
+            seq,
+            begun: self.page.get(Cell::ItemBegun),
+            base,
+            results: results.into(),
+        })
     }
 }
 
 pub(crate) fn say(control: &link::Sender, down: &Down, fds: Vec<OwnedFd>) {
-    let mut body = Vec::new();
-    match codec::encode(down, &mut body) {
+    match codec::pack(down) {
         // One that is dead hears nothing, and its end is on its way here.
-        Ok(()) => drop(control.send(Head::new(Kind::Control), body, fds)),
+        Ok(body) => drop(control.send(Head::new(Kind::Control), body, fds)),
         Err(error) => tracing::error!(%error, "a message to a child was lost"),
     }
 }
@@ -206,7 +219,7 @@ pub(crate) async fn attend(
     loop {
         tokio::select! {
             biased;
-            next = poll_fn(|cx| driver.poll_next(cx)), if open => match next {
+            next = driver.next(), if open => match next {
                 Some(Ok(frame)) => hear(frame),
                 Some(Err(error)) => {
                     open = false;
@@ -223,7 +236,11 @@ pub(crate) async fn attend(
         }
     }
     if open {
-        driver.drain().frames.into_iter().for_each(hear);
+        let drained = driver.drain();
+        drained.frames.into_iter().for_each(hear);
+        if let Some(fault) = drained.fault {
+            tracing::debug!(pid, %fault, "the last words of a process were cut short");
+        }
     }
     let _ = events.send(Event::Exited(who, watch.reap()));
     relay.drained(pid).await;

@@ -45,7 +45,10 @@ impl Host {
             return caller.answer(Err(stopped(self.name(id))));
         };
         let Some(process) = child.process_mut() else {
-            return caller.answer(Err(Error::msg(format_args!("`{}` is a supervisor: it takes no calls", child.name))));
+            return caller.answer(Err(Error::msg(format_args!(
+                "`{}` is a supervisor: it takes no calls",
+                child.name
+            ))));
         };
         if !process.life.as_ref().is_some_and(|life| life.ready) {
             return process.callers.push(caller);
@@ -62,7 +65,10 @@ impl Host {
     }
 
     pub(super) fn introduce_callers(&mut self, id: ChildId) {
-        let callers = self.process_mut(id).map(|process| std::mem::take(&mut process.callers)).unwrap_or_default();
+        let callers = self
+            .process_mut(id)
+            .map(|process| std::mem::take(&mut process.callers))
+            .unwrap_or_default();
         for caller in callers {
             self.introduce(id, caller);
         }
@@ -71,13 +77,30 @@ impl Host {
     /// A link for a child's starter, made before there is a process: its slot is the first.
     pub(super) fn first_link(&mut self, id: ChildId) -> Result<(FirstLink, Attach, Vec<OwnedFd>), Error> {
         let starter = self.children.get_mut(&id).and_then(|child| child.starter.take());
-        let Some(starter) = starter else { return Err(stopped(self.name(id))) };
+        let Some(starter) = starter else {
+            return Err(stopped(self.name(id)));
+        };
         let pair = self.pair(id, Life::FIRST_SLOT, &starter.reply);
         if let Some(child) = self.children.get_mut(&id) {
             child.starter = Some(starter);
         }
-        let Pair { introduced, attach, ours, theirs, fate } = pair?;
-        Ok((FirstLink { introduced, slot: attach.slot, ours, fate }, attach, theirs))
+        let Pair {
+            introduced,
+            attach,
+            ours,
+            theirs,
+            fate,
+        } = pair?;
+        Ok((
+            FirstLink {
+                introduced,
+                slot: attach.slot,
+                ours,
+                fate,
+            },
+            attach,
+            theirs,
+        ))
     }
 
     fn join(&mut self, id: ChildId, caller: &Reply) -> Result<Pair, Error> {
@@ -95,7 +118,7 @@ impl Host {
         let link = LinkId(self.number());
         let (client, fate) = match caller {
             Reply::Remote { who, control, .. } => (Client::Remote(*who, control.clone()), None),
-            Reply::Local(_) | Reply::Nobody => {
+            Reply::Local(_) => {
                 let (told, fate) = oneshot::channel();
                 (Client::Local(told), Some(fate))
             }
@@ -103,7 +126,11 @@ impl Host {
         self.links.insert(link, Link { server, slot, client });
         let pipe = self.config.link == LinkKind::Pipe;
         Ok(Pair {
-            introduced: Introduced { link, child: server, pipe },
+            introduced: Introduced {
+                link,
+                child: server,
+                pipe,
+            },
             attach: Attach { link, slot, pipe },
             ours: ours.into_descriptors(),
             theirs: theirs.into_descriptors(),
@@ -114,9 +141,15 @@ impl Host {
     /// The server is dead: its clients hear why, and what had begun.
     pub(super) fn cut_links(&mut self, life: &Life, reason: &ExitReason) {
         for id in &life.links {
-            let Some(link) = self.links.remove(id) else { continue };
+            let Some(link) = self.links.remove(id) else {
+                continue;
+            };
             let begun = life.page.begun(link.slot as usize).unwrap_or(0);
-            let fate = Fate { reason: reason.clone(), begun, salvage: life.salvage() };
+            let fate = Fate {
+                reason: reason.clone(),
+                begun,
+                salvage: life.salvage(),
+            };
             match link.client {
                 Client::Local(told) => drop(told.send(fate)),
                 Client::Remote(_, control) => super::life::say(&control, &Down::Fate(*id, fate), Vec::new()),
@@ -126,7 +159,11 @@ impl Host {
 
     /// The server saw its client go.
     pub(super) fn link_closed(&mut self, who: Who, link: LinkId) {
-        if self.links.get(&link).is_none_or(|known| known.server != who.child) {
+        if self
+            .links
+            .get(&link)
+            .is_none_or(|known| known.server != who.child)
+        {
             return;
         }
         if let (Some(known), Some(life)) = (self.links.remove(&link), self.life(who)) {
@@ -136,7 +173,9 @@ impl Host {
 
     /// One end says that the other broke the protocol: that one is killed for it. `None` is the host itself.
     pub(super) fn link_broken(&mut self, by: Option<ChildId>, link: LinkId, fault: String) {
-        let Some(known) = self.links.get(&link) else { return };
+        let Some(known) = self.links.get(&link) else {
+            return;
+        };
         let client = match &known.client {
             Client::Local(_) => None,
             Client::Remote(who, _) => Some(who.child),
@@ -148,7 +187,9 @@ impl Host {
         };
         let name = blamed.map_or("the host", |id| self.name(id)).to_owned();
         tracing::error!(blamed = name, fault, "a link was broken");
-        let life = blamed.and_then(|id| self.process_mut(id)).and_then(|process| process.life.as_mut());
+        let life = blamed
+            .and_then(|id| self.process_mut(id))
+            .and_then(|process| process.life.as_mut());
         if let Some(life) = life {
             life.condemn(fault);
         }

@@ -4,10 +4,12 @@ use crate::actor::row::NO_ROW;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exit::{ExitReason, KillCause};
 use crate::link;
-use crate::process::control::{Answered, Asked};
 use crate::process::StartMode;
+use crate::process::control::{Answered, Asked};
 use crate::wire::codec;
-use crate::wire::control::{Answer, BodyKind, Cap, ChildId, Context, Down, Exit, Fate, Info, Request, Target, Up};
+use crate::wire::control::{
+    Answer, BodyKind, Cap, ChildId, Context, Down, Exit, Fate, Info, Request, Target, Up,
+};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
@@ -24,8 +26,11 @@ pub(crate) enum Reply {
     /// A thread of the host.
     Local(oneshot::Sender<Result<Answered>>),
     /// A child, by its number for the request.
-    Remote { who: Who, control: link::Sender, id: u64 },
-    Nobody,
+    Remote {
+        who: Who,
+        control: link::Sender,
+        id: u64,
+    },
 }
 
 /// Who hears of exits.
@@ -60,16 +65,21 @@ impl Reply {
                 Reply::Remote { control, id, .. } => {
                     super::life::say(&control, &Down::Answer(id, Err(error)), Vec::new());
                 }
-                Reply::Nobody => {}
             },
         }
     }
 
-    pub(super) fn answer_with(self, answer: Answer, fds: Vec<OwnedFd>, fate: Option<oneshot::Receiver<Fate>>) {
+    pub(super) fn answer_with(
+        self,
+        answer: Answer,
+        fds: Vec<OwnedFd>,
+        fate: Option<oneshot::Receiver<Fate>>,
+    ) {
         match self {
             Reply::Local(asker) => drop(asker.send(Ok(Answered { answer, fds, fate }))),
-            Reply::Remote { control, id, .. } => super::life::say(&control, &Down::Answer(id, Ok(answer)), fds),
-            Reply::Nobody => {}
+            Reply::Remote { control, id, .. } => {
+                super::life::say(&control, &Down::Answer(id, Ok(answer)), fds)
+            }
         }
     }
 }
@@ -81,15 +91,37 @@ impl Starter {
             Some(first) => (Some(first.introduced), first.ours, first.fate),
             None => (None, Vec::new(), None),
         };
-        self.reply.answer_with(Answer::Started { child, cap, pid, link }, ours, fate);
+        self.reply.answer_with(
+            Answer::Started {
+                child,
+                cap,
+                pid,
+                link,
+            },
+            ours,
+            fate,
+        );
     }
 }
 
 impl Host {
     pub(super) fn asked(&mut self, asked: Asked) {
-        let Asked { context, request, answer, exits } = asked;
+        let Asked {
+            context,
+            request,
+            answer,
+            exits,
+        } = asked;
         let (reply, exits) = (Reply::Local(answer), exits.map(Exits::Local));
-        self.handle(request, Asker { child: None, context, reply, exits });
+        self.handle(
+            request,
+            Asker {
+                child: None,
+                context,
+                reply,
+                exits,
+            },
+        );
     }
 
     pub(super) fn said(&mut self, who: Who, up: Up, _fds: Vec<OwnedFd>) {
@@ -103,16 +135,33 @@ impl Host {
             Up::Broken(link, fault) => self.link_broken(Some(who.child), link, fault),
             Up::Request(id, request) => {
                 let control = life.control();
-                let context = self.children.get(&who.child).map(|child| child.context).unwrap_or_default();
+                let context = self
+                    .children
+                    .get(&who.child)
+                    .map(|child| child.context)
+                    .unwrap_or_default();
                 let exits = Some(Exits::Remote(control.clone()));
                 let reply = Reply::Remote { who, control, id };
-                self.handle(request, Asker { child: Some(who.child), context, reply, exits });
+                self.handle(
+                    request,
+                    Asker {
+                        child: Some(who.child),
+                        context,
+                        reply,
+                        exits,
+                    },
+                );
             }
         }
     }
 
     fn handle(&mut self, request: Request, asker: Asker) {
-        let Asker { child: by, context, reply, exits } = asker;
+        let Asker {
+            child: by,
+            context,
+            reply,
+            exits,
+        } = asker;
         match request {
             Request::Spawn { spec, link } => self.spawn(&spec, link, by, context, reply),
             Request::Start { tree } => self.spawn(&tree, false, by, context, reply),
@@ -127,6 +176,13 @@ impl Host {
             Request::Join { target } => self.join_task(&target, context, reply),
             Request::Kill { target, cause } => self.kill_asked(&target, context, cause, reply),
             Request::Stop { target } => self.stop_asked(&target, context, reply),
+            Request::Restart { target } => match self.find(&target, context, None) {
+                Ok(id) => {
+                    self.decide_above(id, decide::Event::RestartChild);
+                    self.awaiting.push((id, reply));
+                }
+                Err(error) => reply.answer(Err(error)),
+            },
             Request::Detach { target } => {
                 let found = self.find(&target, context, None).map(|id| {
                     self.children.entry(id).and_modify(|child| child.owner = None);
@@ -136,7 +192,12 @@ impl Host {
             }
             Request::Monitor { target, monitor } => {
                 let found = self.find(&target, context, None).map(|child| {
-                    let ear = exits.map(|exits| Ear { child, monitor, by, exits });
+                    let ear = exits.map(|exits| Ear {
+                        child,
+                        monitor,
+                        by,
+                        exits,
+                    });
                     self.monitors.extend(ear);
                     Answer::Done
                 });
@@ -176,10 +237,12 @@ impl Host {
 /// Starting.
 impl Host {
     fn spawn(&mut self, spec: &[u8], link: bool, by: Option<ChildId>, context: Context, reply: Reply) {
-        let started = codec::decode::<node::Node>(spec).map_err(Error::from).and_then(|node| {
-            self.check_names(&node, context)?;
-            Ok(node)
-        });
+        let started = codec::decode::<node::Node>(spec)
+            .map_err(Error::from)
+            .and_then(|node| {
+                self.check_names(&node, context)?;
+                Ok(node)
+            });
         let node = match started {
             Ok(node) => node,
             Err(error) => return reply.answer(Err(error)),
@@ -187,13 +250,19 @@ impl Host {
         let root = self.root(context);
         let policy = node.policy.clone();
         let id = self.adopt(node, context, by);
-        let Some(tree) = self.children.get_mut(&root).and_then(Child::supervisor_mut) else { return };
+        let Some(tree) = self.children.get_mut(&root).and_then(Child::supervisor_mut) else {
+            return;
+        };
         match tree.decider.add(policy) {
             Ok((seat, actions)) => {
                 tree.seats.insert(seat, id);
                 if let Some(child) = self.children.get_mut(&id) {
                     child.under = Some((root, seat));
-                    child.starter = Some(Starter { reply, link: None, wants_link: link });
+                    child.starter = Some(Starter {
+                        reply,
+                        link: None,
+                        wants_link: link,
+                    });
                 }
                 self.act(root, actions);
             }
@@ -207,7 +276,10 @@ impl Host {
     fn check_names(&self, node: &node::Node, context: Context) -> Result<()> {
         let names = node.names();
         name::check_all(names.iter().copied())?;
-        match names.into_iter().find(|name| self.names.contains_key(&(context, (*name).to_owned()))) {
+        match names
+            .into_iter()
+            .find(|name| self.names.contains_key(&(context, (*name).to_owned())))
+        {
             Some(taken) => Err(name::taken(taken)),
             None => Ok(()),
         }
@@ -222,12 +294,26 @@ impl Host {
                 (Work::Process(Process::new(process)), label)
             }
             node::Work::Supervisor { rules, children } => {
-                let listed = children.into_iter().map(|child| self.adopt(child, context, None)).collect();
-                (Work::Supervisor(Supervisor::of(rules, listed)), "supervisor".to_owned())
+                let listed = children
+                    .into_iter()
+                    .map(|child| self.adopt(child, context, None))
+                    .collect();
+                (
+                    Work::Supervisor(Supervisor::of(rules, listed)),
+                    "supervisor".to_owned(),
+                )
             }
         };
         let name = node.name.unwrap_or_else(|| format!("{label}-{}", id.0));
-        let child = Child::new(id, Cap(crate::os::random()), context, name, node.policy, owner, work);
+        let child = Child::new(
+            id,
+            Cap(crate::os::random()),
+            context,
+            name,
+            node.policy,
+            owner,
+            work,
+        );
         self.names.insert((context, child.name.clone()), id);
         self.children.insert(id, child);
         id
@@ -282,7 +368,10 @@ impl Host {
             Err(error) => return reply.answer(Err(error)),
         };
         let Some(process) = self.process_mut(id) else {
-            return reply.answer(Err(Error::with_kind(ErrorKind::Invalid, "a supervisor has no process to kill")));
+            return reply.answer(Err(Error::with_kind(
+                ErrorKind::Invalid,
+                "a supervisor has no process to kill",
+            )));
         };
         match (&mut process.life, &mut process.launching) {
             (Some(life), _) => life.kill(cause),
@@ -302,18 +391,37 @@ impl Host {
             child.stoppers.push(reply);
         }
         let at_root = self.is_at_root(id);
-        self.decide_above(id, if at_root { decide::Event::RemoveChild } else { decide::Event::StopChild });
+        self.decide_above(
+            id,
+            if at_root {
+                decide::Event::RemoveChild
+            } else {
+                decide::Event::StopChild
+            },
+        );
     }
 
     /// Whether it is under no supervisor of the user's.
     pub(super) fn is_at_root(&self, id: ChildId) -> bool {
-        let Some(child) = self.children.get(&id) else { return false };
-        child.under.is_some_and(|(supervisor, _)| self.roots.get(&child.context) == Some(&supervisor))
+        let Some(child) = self.children.get(&id) else {
+            return false;
+        };
+        child
+            .under
+            .is_some_and(|(supervisor, _)| self.roots.get(&child.context) == Some(&supervisor))
     }
 
     pub(super) fn tell_monitors(&mut self, id: ChildId, pid: u32, reason: &ExitReason) {
-        let Some(child) = self.children.get(&id) else { return };
-        let exit = Exit { child: id, name: child.name.clone(), pid, reason: reason.clone(), last: child.ended };
+        let Some(child) = self.children.get(&id) else {
+            return;
+        };
+        let exit = Exit {
+            child: id,
+            name: child.name.clone(),
+            pid,
+            reason: reason.clone(),
+            last: child.ended,
+        };
         self.monitors.retain(|ear| {
             if ear.child != id {
                 return true;
@@ -348,7 +456,10 @@ impl Host {
             (None, _) => Ok(id),
             (Some(_), other) => {
                 let label = other.map_or("supervisor", |process| process.spec.label.as_str());
-                let message = format!("`{}` is a `{label}`: ask for it by a ref of that type", child.name);
+                let message = format!(
+                    "`{}` is a `{label}`: ask for it by a ref of that type",
+                    child.name
+                );
                 Err(Error::with_kind(ErrorKind::Invalid, message))
             }
         }
@@ -361,14 +472,21 @@ impl Host {
             }),
             Target::Child(id, cap) => match self.children.get(id) {
                 Some(child) if child.cap == *cap => Ok(*id),
-                Some(_) => Err(Error::with_kind(ErrorKind::NotFound, format_args!("the ref to {id} is not genuine"))),
+                Some(_) => Err(Error::with_kind(
+                    ErrorKind::NotFound,
+                    format_args!("the ref to {id} is not genuine"),
+                )),
                 None => Err(stopped(&id.to_string())),
             },
         }
     }
 
     fn found(&self, id: ChildId) -> Result<Answer> {
-        let cap = self.children.get(&id).map(|child| child.cap).ok_or_else(|| stopped("it"))?;
+        let cap = self
+            .children
+            .get(&id)
+            .map(|child| child.cap)
+            .ok_or_else(|| stopped("it"))?;
         Ok(Answer::Found { child: id, cap })
     }
 
@@ -378,7 +496,9 @@ impl Host {
     }
 
     fn list(&self, id: ChildId, depth: usize, list: &mut Vec<Info>) {
-        let Some(child) = self.children.get(&id) else { return };
+        let Some(child) = self.children.get(&id) else {
+            return;
+        };
         list.push(child.info(self.state(child), depth));
         for below in child.supervisor().map(Supervisor::below).unwrap_or_default() {
             self.list(below, depth + 1, list);
@@ -386,7 +506,10 @@ impl Host {
     }
 
     fn active(&self, context: Context) -> Vec<Info> {
-        let here = self.children.values().filter(|child| child.context == context && child.life().is_some());
+        let here = self
+            .children
+            .values()
+            .filter(|child| child.context == context && child.life().is_some());
         let mut active: Vec<_> = here.map(|child| child.info(self.state(child), 0)).collect();
         active.sort_by_key(|info| info.id);
         active
@@ -417,12 +540,18 @@ impl Host {
     }
 
     fn is_up(&self, id: ChildId) -> bool {
-        let Some(child) = self.children.get(&id) else { return true };
+        let Some(child) = self.children.get(&id) else {
+            return true;
+        };
         match &child.work {
             Work::Process(process) => process.life.as_ref().is_some_and(|life| life.ready),
             Work::Supervisor(tree) => {
                 let rests = |child: ChildId| self.children.get(&child).is_none_or(|child| child.ended);
-                tree.decider.is_up() && tree.below().into_iter().all(|child| rests(child) || self.is_up(child))
+                tree.decider.is_up()
+                    && tree
+                        .below()
+                        .into_iter()
+                        .all(|child| rests(child) || self.is_up(child))
             }
         }
     }

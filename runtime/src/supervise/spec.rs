@@ -163,6 +163,7 @@ pub(crate) enum Scope {
 mod tests {
     use super::*;
     use crate::exit::KillCause;
+    use crate::wire::codec;
 
     #[test]
     fn only_a_return_and_an_orderly_stop_are_normal_ends() {
@@ -181,8 +182,9 @@ mod tests {
 
     #[test]
     fn rules_and_policies_travel() {
-        let bytes = rmp_serde::to_vec_named(&(Rules::root(), Policy::supervisor())).unwrap();
-        let back: (Rules, Policy) = rmp_serde::from_slice(&bytes).unwrap();
+        let mut bytes = Vec::new();
+        codec::encode(&(Rules::root(), Policy::supervisor()), &mut bytes).unwrap();
+        let back: (Rules, Policy) = codec::decode(&bytes).unwrap();
         assert_eq!(back, (Rules::root(), Policy::supervisor()));
     }
 }

@@ -3,10 +3,11 @@
 use crate::error::Error;
 use crate::exit::{ExitReason, KillCause};
 use crate::link::{self, Transport};
-use crate::process::{self, Status};
+use crate::process::{Launcher, Page, Status, Watch};
 use crate::wire::codec;
 use crate::wire::control::{Answer, Birth, BodyKind, ChildId, Down, State};
-use crate::wire::frame::{HEADER, Head, Kind};
+use crate::wire::frame::{Head, Kind};
+use bytes::Bytes;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -32,7 +33,11 @@ impl Host {
     }
 
     /// Tells the decider above a child.
-    pub(super) fn decide_above(&mut self, child: ChildId, event: impl FnOnce(decide::ChildId) -> decide::Event) {
+    pub(super) fn decide_above(
+        &mut self,
+        child: ChildId,
+        event: impl FnOnce(decide::ChildId) -> decide::Event,
+    ) {
         if let Some((supervisor, seat)) = self.children.get(&child).and_then(|child| child.under) {
             self.decide(supervisor, event(seat));
         }
@@ -42,7 +47,9 @@ impl Host {
     pub(super) fn settle(&mut self) {
         while let Some((supervisor, event)) = self.undecided.pop_front() {
             let now = self.epoch.elapsed();
-            let Some(tree) = self.children.get_mut(&supervisor).and_then(Child::supervisor_mut) else { continue };
+            let Some(tree) = self.children.get_mut(&supervisor).and_then(Child::supervisor_mut) else {
+                continue;
+            };
             let actions = tree.decider.on(now, event);
             self.act(supervisor, actions);
         }
@@ -58,7 +65,9 @@ impl Host {
                 Action::Kill(incarnation) => self.with_seat(supervisor, incarnation.child, Host::kill),
                 Action::SetTimer(timer, after) => self.set_timer(supervisor, timer, after),
                 Action::CancelTimer(timer) => self.cancel_timer(supervisor, timer),
-                Action::Gone(seat, why) => self.with_seat(supervisor, seat, |host, child| host.gone(child, why)),
+                Action::Gone(seat, why) => {
+                    self.with_seat(supervisor, seat, |host, child| host.gone(child, why))
+                }
                 Action::Forgotten(seat) => self.forgotten(supervisor, seat),
                 Action::Up => self.up(supervisor),
                 Action::Ended(cause) => self.supervisor_ended(supervisor, cause),
@@ -66,7 +75,12 @@ impl Host {
         }
     }
 
-    fn with_seat(&mut self, supervisor: ChildId, seat: decide::ChildId, act: impl FnOnce(&mut Self, ChildId)) {
+    fn with_seat(
+        &mut self,
+        supervisor: ChildId,
+        seat: decide::ChildId,
+        act: impl FnOnce(&mut Self, ChildId),
+    ) {
         let tree = self.children.get(&supervisor).and_then(Child::supervisor);
         if let Some(child) = tree.and_then(|tree| tree.seats.get(&seat).copied()) {
             act(self, child);
@@ -75,24 +89,73 @@ impl Host {
 
     /// What a child does now, as its supervisor has it.
     pub(super) fn state(&self, child: &Child) -> State {
-        let Some((supervisor, seat)) = child.under else { return State::Running };
+        let Some((supervisor, seat)) = child.under else {
+            return State::Running;
+        };
         let tree = self.children.get(&supervisor).and_then(Child::supervisor);
-        tree.and_then(|tree| tree.decider.stage(seat)).map_or(State::Ended, State::from)
+        tree.and_then(|tree| tree.decider.stage(seat))
+            .map_or(State::Ended, State::from)
     }
+}
+
+/// A process that was started, with its control socket open.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pid: i32,
+    watch: Rc<Watch>,
+    page: Page,
+    control: link::Sender,
+    driver: link::Driver,
+}
+
+/// Starts a process and gives it its first message: before it starts where that is short, else as soon as it is there.
+async fn launch(
+    launcher: &Launcher,
+    birth: Bytes,
+    fds: Vec<OwnedFd>,
+    outbox: usize,
+) -> Result<Launched, Error> {
+    let head = Head {
+        fds: fds.len() as u16,
+        ..Head::new(Kind::Control)
+    };
+    let (first, now, later) = if birth.len() > FIRST {
+        (Vec::new(), Vec::new(), Some((birth, fds)))
+    } else {
+        ([&head.to_bytes(birth.len())[..], &birth].concat(), fds, None)
+    };
+    let child = launcher.start(&first, now, outbox).await?;
+    tracing::debug!(pid = child.pid, mode = %child.mode, "started");
+    let (control, driver) = link::open(Transport::Socket(child.control), CONTROL_LIMIT)?;
+    if let Some((birth, fds)) = later {
+        control.send(head, birth, fds)?;
+    }
+    Ok(Launched {
+        pid: child.pid,
+        watch: Rc::new(child.watch),
+        page: child.page,
+        control,
+        driver,
+    })
 }
 
 /// Starts.
 impl Host {
     fn start(&mut self, id: ChildId, incarnation: Incarnation) {
-        let Some(child) = self.children.get_mut(&id) else { return };
+        let Some(child) = self.children.get_mut(&id) else {
+            return;
+        };
         child.restarts = incarnation.number.saturating_sub(1) as u32;
         child.since = Instant::now();
         child.ended = false;
         self.names.insert((child.context, child.name.clone()), id);
         match &mut child.work {
             Work::Process(process) => {
-                process.launching = Some(Launching { incarnation, stop: false, kill: None, link: None });
-                self.launch(Who { child: id, incarnation });
+                process.launching = Some(Launching::default());
+                self.launch(Who {
+                    child: id,
+                    incarnation,
+                });
             }
             Work::Supervisor(tree) => {
                 tree.incarnation = Some(incarnation);
@@ -103,9 +166,15 @@ impl Host {
 
     /// A supervisor comes up: a fresh decider for the children that it starts with.
     pub(super) fn begin(&mut self, id: ChildId) {
-        let Some(tree) = self.children.get(&id).and_then(Child::supervisor) else { return };
+        let Some(tree) = self.children.get(&id).and_then(Child::supervisor) else {
+            return;
+        };
         let (rules, listed) = (tree.rules.clone(), tree.listed.clone());
-        let policies: Vec<_> = listed.iter().filter_map(|id| self.children.get(id)).map(|c| c.policy.clone()).collect();
+        let policies: Vec<_> = listed
+            .iter()
+            .filter_map(|id| self.children.get(id))
+            .map(|c| c.policy.clone())
+            .collect();
         let decider = Decider::new(rules, policies, id.0 ^ u64::from(std::process::id()));
         let seats: Vec<_> = decider.children().zip(listed).collect();
         for (seat, child) in &seats {
@@ -121,12 +190,14 @@ impl Host {
     }
 
     fn launch(&mut self, who: Who) {
-        let started = self.birth(who.child).and_then(|birth| Ok((self.launcher.clone()?, birth)));
+        let started = self
+            .birth(who.child)
+            .and_then(|birth| Ok((self.launcher.clone()?, birth)));
         let outbox = self.process(who.child).map_or(0, |process| process.spec.outbox);
         let events = self.events.clone();
         spawn_local(async move {
             let launched = match started {
-                Ok((launcher, (first, fds))) => launcher.start(&first, fds, outbox).await,
+                Ok((launcher, (birth, fds))) => launch(&launcher, birth, fds, outbox).await,
                 Err(error) => Err(error),
             };
             // The host is gone only with its thread.
@@ -134,12 +205,19 @@ impl Host {
         });
     }
 
-    /// The first frame of a child, where it is short, and what goes with it.
-    fn birth(&mut self, id: ChildId) -> Result<(Vec<u8>, Vec<OwnedFd>), Error> {
-        let wants_link = self.children.get(&id).and_then(|c| c.starter.as_ref()).is_some_and(|s| s.wants_link);
+    /// The first message of a child, and what goes with it.
+    fn birth(&mut self, id: ChildId) -> Result<(Bytes, Vec<OwnedFd>), Error> {
+        let wants_link = self
+            .children
+            .get(&id)
+            .and_then(|c| c.starter.as_ref())
+            .is_some_and(|s| s.wants_link);
         let (attach, fds) = if wants_link {
             let (first, attach, theirs) = self.first_link(id)?;
-            if let Some(launching) = self.process_mut(id).and_then(|process| process.launching.as_mut()) {
+            if let Some(launching) = self
+                .process_mut(id)
+                .and_then(|process| process.launching.as_mut())
+            {
                 launching.link = Some(first);
             }
             (Some(attach), theirs)
@@ -147,7 +225,9 @@ impl Host {
             (None, Vec::new())
         };
         let child = self.children.get(&id).ok_or_else(|| stopped("it"))?;
-        let Work::Process(process) = &child.work else { return Err(stopped(&child.name)) };
+        let Work::Process(process) = &child.work else {
+            return Err(stopped(&child.name));
+        };
         let birth = Birth {
             child: id,
             cap: child.cap,
@@ -158,29 +238,39 @@ impl Host {
             settings: self.config.settings.clone(),
             log: (self.config.log)(),
         };
-        let mut frame = vec![0; HEADER];
-        codec::encode(&Down::Birth(Box::new(birth)), &mut frame)?;
-        let head = Head { fds: fds.len() as u16, ..Head::new(Kind::Control) };
-        let length = frame.len() - HEADER;
-        frame[..HEADER].copy_from_slice(&head.to_bytes(length));
-        Ok((frame, fds))
+        Ok((codec::pack(&Down::Birth(Box::new(birth)))?, fds))
     }
 
-    pub(super) fn launched(&mut self, who: Who, launched: Result<process::Child, Error>) {
-        let opened = launched.and_then(|child| {
-            let control = link::open(Transport::Socket(child.control), CONTROL_LIMIT)?;
-            Ok((child.pid, Rc::new(child.watch), child.page, control))
-        });
-        let (pid, watch, page, (control, driver)) = match opened {
-            Ok(opened) => opened,
+    pub(super) fn launched(&mut self, who: Who, launched: Result<Launched, Error>) {
+        let Launched {
+            pid,
+            watch,
+            page,
+            control,
+            driver,
+        } = match launched {
+            Ok(launched) => launched,
             Err(error) => return self.not_launched(who, error),
         };
-        spawn_local(attend(who, pid, driver, watch.clone(), self.relay.clone(), self.events.clone()));
-        let Some(child) = self.children.get_mut(&who.child) else { return };
+        spawn_local(attend(
+            who,
+            pid,
+            driver,
+            watch.clone(),
+            self.relay.clone(),
+            self.events.clone(),
+        ));
+        let Some(child) = self.children.get_mut(&who.child) else {
+            return;
+        };
         let starter = child.starter.as_mut();
-        let Work::Process(process) = &mut child.work else { return };
+        let Work::Process(process) = &mut child.work else {
+            return;
+        };
         let mut life = Life::new(who.incarnation, pid, page, watch, control);
-        let Some(launching) = process.launching.take() else { return };
+        let Some(launching) = process.launching.take() else {
+            return;
+        };
         if let Some(first) = launching.link {
             life.links.push(first.introduced.link);
             life.adopt(first.slot);
@@ -209,13 +299,23 @@ impl Host {
         tracing::error!(child = self.name(who.child), %error, "a process could not be started");
         if let Some(child) = self.children.get_mut(&who.child) {
             let reason = ExitReason::Failed(error.to_string());
-            child.last = Some(Last { reason, begun: false, done: None, not_launched: Some(error) });
+            child.last = Some(Last {
+                reason,
+                begun: false,
+                done: None,
+                not_launched: Some(error),
+            });
             if let Some(process) = child.process_mut() {
                 process.launching = None;
-                process.killers.drain(..).for_each(|killer| killer.answer(Ok(Answer::Done)));
+                process
+                    .killers
+                    .drain(..)
+                    .for_each(|killer| killer.answer(Ok(Answer::Done)));
             }
         }
-        self.decide_above(who.child, |_| decide::Event::Exited(who.incarnation, Outcome::Abnormal));
+        self.decide_above(who.child, |_| {
+            decide::Event::Exited(who.incarnation, Outcome::Abnormal)
+        });
     }
 
     /// A process is up.
@@ -237,10 +337,15 @@ impl Host {
 
     /// Every child of a supervisor is up.
     fn up(&mut self, id: ChildId) {
-        let Some(child) = self.children.get_mut(&id) else { return };
+        let Some(child) = self.children.get_mut(&id) else {
+            return;
+        };
         child.since = Instant::now();
         if let Some(starter) = child.starter.take() {
-            starter.reply.answer(Ok(Answer::Tree { tree: child.id, cap: child.cap }));
+            starter.reply.answer(Ok(Answer::Tree {
+                tree: child.id,
+                cap: child.cap,
+            }));
         }
         if let Some(incarnation) = child.supervisor().and_then(|tree| tree.incarnation) {
             self.decide_above(id, |_| decide::Event::Ready(incarnation));
@@ -268,7 +373,11 @@ impl Host {
             Some(Work::Supervisor(_)) => self.decide(id, decide::Event::KillAll),
             Some(Work::Process(process)) => match (&mut process.life, &mut process.launching) {
                 (Some(life), _) => {
-                    let cause = if life.asked { KillCause::ShutdownTime } else { KillCause::Dropped };
+                    let cause = if life.asked {
+                        KillCause::ShutdownTime
+                    } else {
+                        KillCause::Dropped
+                    };
                     life.kill(cause);
                 }
                 (None, Some(launching)) => launching.kill = Some(KillCause::Dropped),
@@ -279,8 +388,12 @@ impl Host {
     }
 
     pub(super) fn exited(&mut self, who: Who, status: Status) {
-        let Some(process) = self.process_mut(who.child) else { return };
-        let Some(mut life) = process.life.take_if(|life| life.incarnation == who.incarnation) else { return };
+        let Some(process) = self.process_mut(who.child) else {
+            return;
+        };
+        let Some(mut life) = process.life.take_if(|life| life.incarnation == who.incarnation) else {
+            return;
+        };
         process.relaying = Some(who);
         let killers = std::mem::take(&mut process.killers);
         let reason = life.reason(&status);
@@ -291,13 +404,20 @@ impl Host {
         let outcome = Outcome::from(&reason);
         if let Some(child) = self.children.get_mut(&who.child) {
             let done = life.said.done.take();
-            child.last = Some(Last { reason: reason.clone(), begun, done, not_launched: None });
+            child.last = Some(Last {
+                reason: reason.clone(),
+                begun,
+                done,
+                not_launched: None,
+            });
         }
         self.decide_above(who.child, |_| decide::Event::Exited(who.incarnation, outcome));
         self.settle();
         // The supervisor has changed its mind by now: whoever hears of the end finds it so.
         self.tell_monitors(who.child, life.pid as u32, &reason);
-        killers.into_iter().for_each(|killer| killer.answer(Ok(Answer::Done)));
+        killers
+            .into_iter()
+            .for_each(|killer| killer.answer(Ok(Answer::Done)));
         self.log_end(who.child, life.pid, &reason);
     }
 
@@ -309,14 +429,23 @@ impl Host {
         // Supervisors above it may have waited for this alone.
         let mut next = Some(who.child);
         while let Some(id) = next {
-            next = self.children.get(&id).and_then(|child| child.under).map(|(supervisor, _)| supervisor);
+            next = self
+                .children
+                .get(&id)
+                .and_then(|child| child.under)
+                .map(|(supervisor, _)| supervisor);
             self.finish(id);
         }
     }
 
     /// What a process started ends with it.
     fn end_owned(&mut self, owner: ChildId) {
-        let owned: Vec<_> = self.children.values().filter(|child| child.owner == Some(owner)).map(|c| c.id).collect();
+        let owned: Vec<_> = self
+            .children
+            .values()
+            .filter(|child| child.owner == Some(owner))
+            .map(|c| c.id)
+            .collect();
         for child in owned {
             self.decide_above(child, decide::Event::RemoveChild);
             self.expect_nobody(child);
@@ -326,12 +455,22 @@ impl Host {
     /// A child is down for good, or until its siblings take it along.
     fn gone(&mut self, id: ChildId, why: Why) {
         self.mark_ended(id);
-        let Some(child) = self.children.get_mut(&id) else { return };
+        let Some(child) = self.children.get_mut(&id) else {
+            return;
+        };
         if let Some(starter) = child.starter.take() {
             starter.reply.answer(Err(child.not_started()));
         } else if why == Why::GivenUp {
-            let last = child.last.as_ref().map(|last| last.reason.to_string()).unwrap_or_default();
-            tracing::error!(child = child.name, last, "failed too often: it is not started again");
+            let last = child
+                .last
+                .as_ref()
+                .map(|last| last.reason.to_string())
+                .unwrap_or_default();
+            tracing::error!(
+                child = child.name,
+                last,
+                "failed too often: it is not started again"
+            );
         }
         // A root keeps no seat for what will not start again.
         if self.is_at_root(id) {
@@ -342,21 +481,32 @@ impl Host {
 
     /// Nobody reaches it any more, nor what is below it.
     fn mark_ended(&mut self, id: ChildId) {
-        let Some(child) = self.children.get_mut(&id) else { return };
+        let Some(child) = self.children.get_mut(&id) else {
+            return;
+        };
         child.ended = true;
         let (name, key) = (child.name.clone(), (child.context, child.name.clone()));
         let below = child.supervisor().map(Supervisor::below).unwrap_or_default();
-        let callers = child.process_mut().map(|process| std::mem::take(&mut process.callers)).unwrap_or_default();
+        let callers = child
+            .process_mut()
+            .map(|process| std::mem::take(&mut process.callers))
+            .unwrap_or_default();
         if self.names.get(&key) == Some(&id) {
             self.names.remove(&key);
         }
-        callers.into_iter().for_each(|caller| caller.answer(Err(stopped(&name))));
+        callers
+            .into_iter()
+            .for_each(|caller| caller.answer(Err(stopped(&name))));
         below.into_iter().for_each(|child| self.mark_ended(child));
     }
 
     fn forgotten(&mut self, supervisor: ChildId, seat: decide::ChildId) {
-        let Some(tree) = self.children.get_mut(&supervisor).and_then(Child::supervisor_mut) else { return };
-        let Some(id) = tree.seats.remove(&seat) else { return };
+        let Some(tree) = self.children.get_mut(&supervisor).and_then(Child::supervisor_mut) else {
+            return;
+        };
+        let Some(id) = tree.seats.remove(&seat) else {
+            return;
+        };
         tree.listed.retain(|child| *child != id);
         if let Some(child) = self.children.get_mut(&id) {
             child.under = None;
@@ -366,11 +516,20 @@ impl Host {
 
     fn supervisor_ended(&mut self, id: ChildId, cause: Cause) {
         let reason = self.cause(id, cause);
-        let Some(child) = self.children.get_mut(&id) else { return };
-        let Work::Supervisor(tree) = &mut child.work else { return };
+        let Some(child) = self.children.get_mut(&id) else {
+            return;
+        };
+        let Work::Supervisor(tree) = &mut child.work else {
+            return;
+        };
         tree.timers.drain().for_each(|(_, timer)| timer.abort());
         let incarnation = tree.incarnation.take();
-        child.last = Some(Last { reason: reason.clone(), begun: true, done: None, not_launched: None });
+        child.last = Some(Last {
+            reason: reason.clone(),
+            begun: true,
+            done: None,
+            not_launched: None,
+        });
         match incarnation {
             Some(incarnation) => {
                 if !reason.is_normal() {
@@ -384,10 +543,15 @@ impl Host {
 
     fn cause(&self, id: ChildId, cause: Cause) -> ExitReason {
         let tree = self.children.get(&id).and_then(Child::supervisor);
-        let child = |seat| tree.and_then(|tree| tree.seats.get(&seat)).and_then(|child| self.children.get(child));
+        let child = |seat| {
+            tree.and_then(|tree| tree.seats.get(&seat))
+                .and_then(|child| self.children.get(child))
+        };
         let describe = |seat, what: &str| {
             let name = child(seat).map_or("a child", |child| child.name.as_str());
-            let last = child(seat).and_then(|child| child.last.as_ref()).map(|last| last.reason.to_string());
+            let last = child(seat)
+                .and_then(|child| child.last.as_ref())
+                .map(|last| last.reason.to_string());
             ExitReason::Failed(format!("`{name}` {what}: {}", last.unwrap_or_default()))
         };
         match cause {
@@ -409,14 +573,23 @@ impl Host {
 
     /// Answers those who wait for an end that is whole: decided, and its output relayed. Forgets it when nobody will ask.
     pub(super) fn finish(&mut self, id: ChildId) {
-        let Some(child) = self.children.get_mut(&id) else { return };
+        let Some(child) = self.children.get_mut(&id) else {
+            return;
+        };
         if !child.ended || self.is_relaying(id) {
             return;
         }
-        let Some(child) = self.children.get_mut(&id) else { return };
-        child.stoppers.drain(..).for_each(|stopper| stopper.answer(Ok(Answer::Done)));
+        let Some(child) = self.children.get_mut(&id) else {
+            return;
+        };
+        child
+            .stoppers
+            .drain(..)
+            .for_each(|stopper| stopper.answer(Ok(Answer::Done)));
         let last = child.last.clone();
-        let asked_for = child.process_mut().is_some_and(|process| process.joiner.answer(last));
+        let asked_for = child
+            .process_mut()
+            .is_some_and(|process| process.joiner.answer(last));
         if child.under.is_none() && !asked_for {
             self.drop_below(id);
         }
@@ -432,7 +605,9 @@ impl Host {
     }
 
     fn drop_below(&mut self, id: ChildId) {
-        let Some(child) = self.children.remove(&id) else { return };
+        let Some(child) = self.children.remove(&id) else {
+            return;
+        };
         self.monitors.retain(|ear| ear.child != id);
         if let Work::Supervisor(tree) = child.work {
             tree.below().into_iter().for_each(|child| self.drop_below(child));
@@ -442,7 +617,9 @@ impl Host {
     fn log_end(&self, id: ChildId, pid: i32, reason: &ExitReason) {
         let name = self.name(id);
         match reason {
-            ExitReason::Normal | ExitReason::Shutdown | ExitReason::Killed(KillCause::Asked | KillCause::Dropped) => {
+            ExitReason::Normal
+            | ExitReason::Shutdown
+            | ExitReason::Killed(KillCause::Asked | KillCause::Dropped) => {
                 tracing::debug!(child = name, pid, %reason, "ended");
             }
             _ => tracing::warn!(child = name, pid, %reason, "died"),
@@ -527,10 +704,19 @@ impl Reply {
     /// What became of a task.
     pub(super) fn ended(self, last: Option<Last>) {
         let answer = match last {
-            Some(Last { not_launched: Some(error), .. }) => Err(error),
-            Some(Last { reason, begun, done, .. }) => Ok(Answer::Ended { reason, begun, done }),
+            Some(Last {
+                not_launched: Some(error),
+                ..
+            }) => Err(error),
+            Some(Last {
+                reason, begun, done, ..
+            }) => Ok(Answer::Ended { reason, begun, done }),
             // It was stopped before it was ever started.
-            None => Ok(Answer::Ended { reason: ExitReason::Shutdown, begun: false, done: None }),
+            None => Ok(Answer::Ended {
+                reason: ExitReason::Shutdown,
+                begun: false,
+                done: None,
+            }),
         };
         self.answer(answer);
     }

@@ -5,6 +5,7 @@ use crate::actor::contract::Task;
 use crate::actor::handle::unexpected;
 use crate::error::{Error, ErrorKind, Result, TaskError};
 use crate::exit::{ExitReason, KillCause};
+use crate::process::StartMode;
 use crate::process::control::{self, Answered};
 use crate::supervise::builder::encode;
 use crate::supervise::node::{self, Node, Work};
@@ -65,6 +66,7 @@ struct End {
 #[derive(Debug, Clone)]
 pub struct Current {
     name: String,
+    start: Option<StartMode>,
 }
 
 impl<T: Task> Process<T> {
@@ -85,7 +87,12 @@ impl<T: Task> Process<T> {
         let _ = task;
         let mut out = Vec::new();
         let input = T::encode_input(&input, &mut out).map(|()| out);
-        Builder { input, name: None, shutdown: None, task: PhantomData }
+        Builder {
+            input,
+            name: None,
+            shutdown: None,
+            task: PhantomData,
+        }
     }
 
     /// Its process id.
@@ -121,7 +128,9 @@ impl<T: Task> Process<T> {
     pub async fn wait(&self) -> ExitReason {
         match self.end.clone().await {
             Ok(end) => end.reason,
-            Err(error) => ExitReason::Unknown { why: error.to_string() },
+            Err(error) => ExitReason::Unknown {
+                why: error.to_string(),
+            },
         }
     }
 
@@ -136,7 +145,11 @@ impl<T: Task> Process<T> {
     ///
     /// [`ErrorKind::Shutdown`] if the host is going down.
     pub async fn kill(&self) -> Result<()> {
-        self.end_by(Request::Kill { target: self.target.clone(), cause: KillCause::Asked }).await
+        self.end_by(Request::Kill {
+            target: self.target.clone(),
+            cause: KillCause::Asked,
+        })
+        .await
     }
 
     /// Asks it to stop: an async task is cancelled at its next await, unless it awaits
@@ -146,7 +159,10 @@ impl<T: Task> Process<T> {
     ///
     /// [`ErrorKind::Shutdown`] if the host is going down.
     pub async fn terminate(&self) -> Result<()> {
-        self.end_by(Request::Stop { target: self.target.clone() }).await
+        self.end_by(Request::Stop {
+            target: self.target.clone(),
+        })
+        .await
     }
 
     /// Hands it to the program: it outlives the process that started it.
@@ -155,7 +171,12 @@ impl<T: Task> Process<T> {
     ///
     /// [`ErrorKind::Stopped`] if it has ended.
     pub async fn detach(&self) -> Result<()> {
-        control::client().ask(Request::Detach { target: self.target.clone() }).await.map(drop)
+        control::client()
+            .ask(Request::Detach {
+                target: self.target.clone(),
+            })
+            .await
+            .map(drop)
     }
 
     async fn end_by(&self, request: Request) -> Result<()> {
@@ -170,8 +191,16 @@ impl<T: Task> Process<T> {
 impl Process<Current> {
     /// The process that this runs in.
     pub fn current() -> Current {
-        let name = child::identity().map_or_else(host_name, |identity| identity.name.clone());
-        Current { name }
+        match child::identity() {
+            Some(identity) => Current {
+                name: identity.name.clone(),
+                start: Some(identity.mode),
+            },
+            None => Current {
+                name: host_name(),
+                start: None,
+            },
+        }
     }
 
     /// All living children of the host, in the order in which they were started.
@@ -204,9 +233,9 @@ impl Current {
         std::process::id()
     }
 
-    /// Whether it is a child: `false` in the host.
-    pub fn is_child(&self) -> bool {
-        child::identity().is_some()
+    /// How it was started; `None` in the host.
+    pub fn start_mode(&self) -> Option<StartMode> {
+        self.start
     }
 }
 
@@ -233,12 +262,27 @@ impl<T: Task> Builder<T> {
         let client = control::client();
         let node = self.node(client.settings().frame_limit)?;
         let named = node.name.clone();
-        let answered = client.ask(Request::Spawn { spec: encode(&node)?, link: false }).await?;
-        let Answer::Started { child, cap, pid, .. } = answered.answer else { return Err(unexpected(&answered.answer)) };
+        let answered = client
+            .ask(Request::Spawn {
+                spec: encode(&node)?,
+                link: false,
+            })
+            .await?;
+        let Answer::Started { child, cap, pid, .. } = answered.answer else {
+            return Err(unexpected(&answered.answer));
+        };
         let target = Target::Child(child, cap);
-        let end = client.ask_now(Request::Join { target: target.clone() });
+        let end = client.ask_now(Request::Join {
+            target: target.clone(),
+        });
         let name = named.unwrap_or_else(|| format!("{}-{}", T::row().key.name, child.0));
-        Ok(Process { target, name, pid, end: ended(end).boxed().shared(), task: PhantomData })
+        Ok(Process {
+            target,
+            name,
+            pid,
+            end: ended(end).boxed().shared(),
+            task: PhantomData,
+        })
     }
 
     fn node(self, limit: usize) -> Result<Node> {
@@ -246,17 +290,28 @@ impl<T: Task> Builder<T> {
         if input.len() > limit {
             return Err(Error::too_large(input.len(), limit));
         }
-        let mut policy = Policy { restart: Restart::Temporary, ..Policy::default() };
+        let mut policy = Policy {
+            restart: Restart::Temporary,
+            ..Policy::default()
+        };
         policy.shutdown = self.shutdown.or(policy.shutdown);
         let row = T::row();
         let process = node::Process {
-            body: Body { kind: BodyKind::Task, row: row.position(), input: Bytes::from(input) },
+            body: Body {
+                kind: BodyKind::Task,
+                row: row.position(),
+                input: Bytes::from(input),
+            },
             label: row.key.name.to_owned(),
             outbox: 0,
             item_timeout: None,
             joined: true,
         };
-        Ok(Node { name: self.name, policy, work: Work::Process(process) })
+        Ok(Node {
+            name: self.name,
+            policy,
+            work: Work::Process(process),
+        })
     }
 }
 
@@ -269,12 +324,17 @@ async fn ended(answered: impl Future<Output = Result<Answered>>) -> Result<End> 
 
 impl<T> fmt::Debug for Process<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Process").field("name", &self.name).field("pid", &self.pid).finish_non_exhaustive()
+        f.debug_struct("Process")
+            .field("name", &self.name)
+            .field("pid", &self.pid)
+            .finish_non_exhaustive()
     }
 }
 
 impl<T: Task> fmt::Debug for Builder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }

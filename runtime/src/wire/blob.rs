@@ -65,7 +65,9 @@ fn write(bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
 fn block<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8]> {
     let cut = || Error::with_kind(ErrorKind::Codec, "a block of bytes is cut short");
     let (length, rest) = bytes.split_first_chunk().ok_or_else(cut)?;
-    let (block, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(cut)?;
+    let (block, rest) = rest
+        .split_at_checked(u32::from_le_bytes(*length) as usize)
+        .ok_or_else(cut)?;
     *bytes = rest;
     Ok(block)
 }

@@ -20,8 +20,6 @@ mod format;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use format::DEPTH;
-
 use crate::{Error, ErrorKind};
 use bytes::{Bytes, BytesMut};
 use decode::Decoder;
@@ -71,6 +69,11 @@ pub(crate) fn decode_next<'a, T: Deserialize<'a>>(bytes: &mut &'a [u8]) -> Resul
     let value = T::deserialize(&mut decoder).map_err(CodecError::decoding::<T>)?;
     *bytes = decoder.rest();
     Ok(value)
+}
+
+/// A whole message, as tokio-serde's framed streams would carry it.
+pub(crate) fn pack<T: Serialize>(value: &T) -> Result<Bytes, Error> {
+    tokio_serde::Serializer::serialize(Pin::new(&mut Codec::default()), value)
 }
 
 impl CodecError {

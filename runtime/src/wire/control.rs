@@ -203,6 +203,8 @@ pub(crate) enum Request {
     Kill { target: Target, cause: KillCause },
     /// Stop it in order, for good. Answered when it has ended.
     Stop { target: Target },
+    /// Stop it in order and start it afresh, its failures forgotten. Answered when it is up.
+    Restart { target: Target },
     /// Hand it to the context's root, so that it outlives the process that started it.
     Detach { target: Target },
     /// Be told of each end of its incarnations, as `Exit` of that number.
@@ -229,15 +231,34 @@ pub(crate) enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     Done,
-    Started { child: ChildId, cap: Cap, pid: u32, link: Option<Introduced> },
-    Tree { tree: ChildId, cap: Cap },
+    Started {
+        child: ChildId,
+        cap: Cap,
+        pid: u32,
+        link: Option<Introduced>,
+    },
+    Tree {
+        tree: ChildId,
+        cap: Cap,
+    },
     /// Descriptors: the client's end.
     Introduced(Introduced),
-    Found { child: ChildId, cap: Cap },
-    Ended { reason: ExitReason, begun: bool, done: Option<Done> },
+    Found {
+        child: ChildId,
+        cap: Cap,
+    },
+    Ended {
+        reason: ExitReason,
+        begun: bool,
+        done: Option<Done>,
+    },
     Info(Info),
     List(Vec<Info>),
-    Mode { fork_server: bool, pipe: bool, server_pid: Option<u32> },
+    Mode {
+        fork_server: bool,
+        pipe: bool,
+        server_pid: Option<u32>,
+    },
 }
 
 /// The client's end of a link. Descriptors as with [`Attach`].
@@ -292,7 +313,11 @@ impl Answer {
     /// The link that it introduces.
     pub(crate) fn introduced(&self) -> Option<&Introduced> {
         match self {
-            Answer::Introduced(introduced) | Answer::Started { link: Some(introduced), .. } => Some(introduced),
+            Answer::Introduced(introduced)
+            | Answer::Started {
+                link: Some(introduced),
+                ..
+            } => Some(introduced),
             _ => None,
         }
     }

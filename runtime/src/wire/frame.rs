@@ -147,10 +147,12 @@ impl Flags {
 
     const KNOWN: u8 = Flags::END.0;
 
+    #[cfg(test)]
     pub(crate) const fn contains(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
     }
 
+    #[cfg(test)]
     pub(crate) const fn with(self, other: Flags) -> Self {
         Flags(self.0 | other.0)
     }
@@ -176,10 +178,6 @@ impl FrameCodec {
         FrameCodec {
             limit: limit.min(most),
         }
-    }
-
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
     }
 
     /// Whether a body of `size` bytes may travel.

@@ -26,7 +26,9 @@ fn act(verb: &str, rest: &str, newborn: Newborn, mut fds: Vec<std::os::fd::Owned
         "" => exit(0),
         "exit" => exit(rest.parse().unwrap()),
         "abort" => std::process::abort(),
-        "raise" => drop(nix::sys::signal::raise(nix::sys::signal::Signal::try_from(number(rest)).unwrap())),
+        "raise" => drop(nix::sys::signal::raise(
+            nix::sys::signal::Signal::try_from(number(rest)).unwrap(),
+        )),
         "kill-own-thread" => crate::os::testing::kill_own_thread(number(rest)),
         "fault" => crate::os::testing::fault(),
         "overflow" => drop(overflow(0)),
@@ -73,7 +75,10 @@ fn act(verb: &str, rest: &str, newborn: Newborn, mut fds: Vec<std::os::fd::Owned
             print(rest);
             std::process::abort();
         }
-        "write" => std::io::stdout().write_all(rest.as_bytes()).and_then(|()| std::io::stdout().flush()).unwrap(),
+        "write" => std::io::stdout()
+            .write_all(rest.as_bytes())
+            .and_then(|()| std::io::stdout().flush())
+            .unwrap(),
         "by-shell" => drop(Command::new("sh").args(["-c", rest]).status()),
         "log" => {
             for record in rest.split(' ') {
@@ -101,7 +106,10 @@ fn answer(what: &str, newborn: Newborn) {
             fds.sort_unstable();
             format!("{fds:?}")
         }
-        "stdin" => std::fs::read_link("/proc/self/fd/0").unwrap().display().to_string(),
+        "stdin" => std::fs::read_link("/proc/self/fd/0")
+            .unwrap()
+            .display()
+            .to_string(),
         "group" => format!("{}", nix::unistd::getpgrp()),
         "pid" => std::process::id().to_string(),
         "thread" => format!("{}", nix::unistd::gettid()),
@@ -148,4 +156,3 @@ impl Drop for Bomb {
         panic!("second");
     }
 }
-

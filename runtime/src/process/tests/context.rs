@@ -21,8 +21,15 @@ fn a_child_leads_a_group_and_has_the_null_device_as_stdin() {
         assert_eq!(asks(host, "stdin").await, "/dev/null");
         assert_eq!(asks(host, "trigger").await, "None");
         assert_eq!(asks(host, "mode").await, host.launcher.mode().to_string());
-        assert_eq!(asks(host, "args").await, format!("{:?}", std::env::args_os().collect::<Vec<_>>()));
-        assert_eq!(asks(host, "trace").await, "Err(BrokenPipe)", "a broken pipe is an error, not the end");
+        assert_eq!(
+            asks(host, "args").await,
+            format!("{:?}", std::env::args_os().collect::<Vec<_>>())
+        );
+        assert_eq!(
+            asks(host, "trace").await,
+            "Err(BrokenPipe)",
+            "a broken pipe is an error, not the end"
+        );
     });
 }
 
@@ -50,7 +57,11 @@ fn descriptors_come_with_the_first_message() {
 #[test]
 fn a_first_message_that_is_too_long_is_refused() {
     Host::run(StartMode::ForkServer, async |host| {
-        let error = host.launcher.start(&[b'x'; 32 * 1024 + 1], vec![], 0).await.unwrap_err();
+        let error = host
+            .launcher
+            .start(&[b'x'; 32 * 1024 + 1], vec![], 0)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), crate::error::ErrorKind::TooLarge);
     });
 }

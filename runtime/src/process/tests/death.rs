@@ -19,10 +19,20 @@ fn each_end_has_its_exact_reason_in_both_modes() {
         assert_eq!(host.reason_of("exit 3").await, ExitReason::Exited(3));
         assert_eq!(host.reason_of("abort").await, signal(libc::SIGABRT));
         assert_eq!(host.reason_of("fault").await, signal(libc::SIGSEGV));
-        assert_eq!(host.reason_of("overflow").await, ExitReason::StackOverflow { core: false });
+        assert_eq!(
+            host.reason_of("overflow").await,
+            ExitReason::StackOverflow { core: false }
+        );
         assert_eq!(host.reason_of("caught-then-exit").await, ExitReason::Exited(101));
         assert_eq!(host.reason_of("caught-then-abort").await, signal(libc::SIGABRT));
-        for n in [libc::SIGKILL, libc::SIGTERM, libc::SIGSEGV, libc::SIGBUS, libc::SIGHUP, libc::SIGUSR1] {
+        for n in [
+            libc::SIGKILL,
+            libc::SIGTERM,
+            libc::SIGSEGV,
+            libc::SIGBUS,
+            libc::SIGHUP,
+            libc::SIGUSR1,
+        ] {
             assert_eq!(host.reason_of(&format!("raise {n}")).await, signal(n));
         }
         // A real-time signal, which has no name.
@@ -34,7 +44,10 @@ fn each_end_has_its_exact_reason_in_both_modes() {
 fn a_panic_says_its_message_its_place_and_its_thread() {
     Host::run_both(async |host| {
         let panic = panic_of(host.reason_of("panic as asked").await);
-        assert_eq!((panic.message.as_str(), panic.thread.as_str()), ("as asked", "main"));
+        assert_eq!(
+            (panic.message.as_str(), panic.thread.as_str()),
+            ("as asked", "main")
+        );
         assert!(panic.location.contains("tests/child.rs:"), "{}", panic.location);
         assert!(panic.backtrace.offsets.len() > 3);
         let panic = panic_of(host.reason_of("panic-with").await);
@@ -48,7 +61,10 @@ fn the_backtrace_of_a_panic_is_resolved_in_the_host() {
     Host::run_both(async |host| {
         let panic = panic_of(host.reason_of("panic as asked").await);
         let text = panic.backtrace.to_string();
-        assert!(text.contains("act\n") && text.contains("tests/child.rs:"), "{text}");
+        assert!(
+            text.contains("act\n") && text.contains("tests/child.rs:"),
+            "{text}"
+        );
         assert!(!text.contains("panicking"), "{text}");
     });
 }
@@ -57,7 +73,10 @@ fn the_backtrace_of_a_panic_is_resolved_in_the_host() {
 fn a_panic_that_was_thrown_on_keeps_its_own_message() {
     Host::run_both(async |host| {
         assert_eq!(panic_of(host.reason_of("throw on").await).message, "on");
-        assert_eq!(panic_of(host.reason_of("caught-then-panic").await).message, "boom");
+        assert_eq!(
+            panic_of(host.reason_of("caught-then-panic").await).message,
+            "boom"
+        );
     });
 }
 
@@ -68,7 +87,11 @@ fn a_panic_that_cannot_unwind_is_a_panic_though_it_aborts() {
         assert_eq!(panic.message, "from c (panic in a function that cannot unwind)");
         assert!(panic.location.contains("tests/child.rs:"), "{}", panic.location);
         let panic = panic_of(host.reason_of("panic-in-drop").await);
-        assert!(panic.message.contains("panic in a destructor during cleanup"), "{}", panic.message);
+        assert!(
+            panic.message.contains("panic in a destructor during cleanup"),
+            "{}",
+            panic.message
+        );
     });
 }
 
@@ -87,9 +110,15 @@ fn a_signal_by_pidfd_reaches_the_child_and_a_reaped_child_no_more() {
         assert_eq!(hello, "hello");
         child.watch.signal(libc::SIGTERM).unwrap();
         child.watch.ended().await;
-        let status = Status::Signaled { signal: libc::SIGTERM, core: false };
+        let status = Status::Signaled {
+            signal: libc::SIGTERM,
+            core: false,
+        };
         assert_eq!((child.watch.reap(), child.watch.reap()), (status.clone(), status));
-        assert_eq!(child.watch.signal(0).unwrap_err().raw_os_error(), Some(libc::ESRCH));
+        assert_eq!(
+            child.watch.signal(0).unwrap_err().raw_os_error(),
+            Some(libc::ESRCH)
+        );
     });
 }
 

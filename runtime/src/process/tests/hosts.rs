@@ -22,7 +22,12 @@ impl Other {
     pub(super) fn play_in(scenario: &str, mode: StartMode, change: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new("/proc/self/exe");
         command
-            .args(["--exact", "process::tests::hosts::a_host_of_its_own", "--nocapture", "--test-threads=1"])
+            .args([
+                "--exact",
+                "process::tests::hosts::a_host_of_its_own",
+                "--nocapture",
+                "--test-threads=1",
+            ])
             .env(SCENARIO, format!("{mode} {scenario}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -38,7 +43,11 @@ impl Other {
         let mut line = String::new();
         loop {
             line.clear();
-            assert_ne!(self.said.read_line(&mut line).unwrap(), 0, "it ended before it said `{word}`");
+            assert_ne!(
+                self.said.read_line(&mut line).unwrap(),
+                0,
+                "it ended before it said `{word}`"
+            );
             // The test harness writes before the first of ours, on the same line.
             if let Some((_, rest)) = line.split_once(&format!("<{word}>")) {
                 return rest.trim_end().to_owned();
@@ -111,13 +120,17 @@ async fn family(host: &Host) {
 fn a_host_that_is_killed_leaves_nothing_within_a_second() {
     for mode in MODES {
         let mut host = Other::play("family", mode);
-        let members: Vec<PidFd> =
-            (0..11).map(|_| PidFd::open(host.says("member").parse().unwrap()).unwrap()).collect();
+        let members: Vec<PidFd> = (0..11)
+            .map(|_| PidFd::open(host.says("member").parse().unwrap()).unwrap())
+            .collect();
         host.says("complete");
         let deadline = std::time::Instant::now() + Duration::from_secs(1);
         host.kill();
         for member in members {
-            assert!(ends_within(&member, deadline.saturating_duration_since(std::time::Instant::now())));
+            assert!(ends_within(
+                &member,
+                deadline.saturating_duration_since(std::time::Instant::now())
+            ));
         }
     }
 }
@@ -126,8 +139,9 @@ fn a_host_that_is_killed_leaves_nothing_within_a_second() {
 fn a_host_that_ends_well_leaves_nothing_either() {
     for mode in MODES {
         let mut host = Other::play("family", mode);
-        let members: Vec<PidFd> =
-            (0..11).map(|_| PidFd::open(host.says("member").parse().unwrap()).unwrap()).collect();
+        let members: Vec<PidFd> = (0..11)
+            .map(|_| PidFd::open(host.says("member").parse().unwrap()).unwrap())
+            .collect();
         host.says("complete");
         drop(host.process.stdin.take());
         host.rest();
@@ -163,7 +177,10 @@ fn a_host_that_ignores_the_end_of_children_still_sees_it() {
 /// Its directory, environment and mask change between starts.
 async fn moves(host: &Host) {
     let asks = async |what: &str| heard(host.start(&format!("ask {what}")).await).await.0;
-    assert_eq!(asks("cwd").await, std::env::current_dir().unwrap().display().to_string());
+    assert_eq!(
+        asks("cwd").await,
+        std::env::current_dir().unwrap().display().to_string()
+    );
     assert_eq!(asks("PROCESSION_TEST_A").await, "none");
     let folder = std::env::temp_dir().join(format!("procession-moves-{}", std::process::id()));
     std::fs::create_dir(&folder).unwrap();
@@ -214,12 +231,17 @@ async fn adopts(host: &Host) {
     while zombies() > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(own.wait().unwrap().success(), "a child of the user's own is not reaped by the library");
+    assert!(
+        own.wait().unwrap().success(),
+        "a child of the user's own is not reaped by the library"
+    );
 }
 
 #[test]
 fn a_host_that_is_process_1_reaps_orphans_and_leaves_the_users_children_alone() {
-    let may_unshare = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).status();
+    let may_unshare = Command::new("unshare")
+        .args(["--pid", "--fork", "--mount-proc", "true"])
+        .status();
     if !may_unshare.is_ok_and(|status| status.success()) {
         return;
     }
@@ -232,7 +254,11 @@ fn a_host_that_is_process_1_reaps_orphans_and_leaves_the_users_children_alone() 
             "--nocapture",
             "--test-threads=1",
         ]);
-        let status = command.env(SCENARIO, format!("{mode} adopts")).stdout(Stdio::null()).status().unwrap();
+        let status = command
+            .env(SCENARIO, format!("{mode} adopts"))
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
         assert!(status.success(), "{mode}: {status}");
     }
 }
@@ -241,7 +267,11 @@ fn a_host_that_is_process_1_reaps_orphans_and_leaves_the_users_children_alone() 
 fn a_trigger_set_by_hand_is_an_error_and_not_a_wait() {
     let by_hand = |place: &str, stdin: Stdio| {
         let mut command = Command::new("/proc/self/exe");
-        let output = command.env(super::super::entry::TRIGGER, place).stdin(stdin).output().unwrap();
+        let output = command
+            .env(super::super::entry::TRIGGER, place)
+            .stdin(stdin)
+            .output()
+            .unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(text.contains("PROCESSION_ENTER is set"), "{text}");
         assert_eq!(output.status.code(), Some(super::super::entry::NOT_ENTERED));

@@ -19,7 +19,11 @@ pub(super) async fn leaks(host: &Host) {
     assert_eq!(host.status_of("exit 0").await, Status::Exited(0));
     let before = procfs::descriptors().len();
     let children = futures::future::join_all((0..50).map(|_| host.start("wait"))).await;
-    assert_eq!(procfs::descriptors().len(), before + 2 * children.len(), "two for each idle child");
+    assert_eq!(
+        procfs::descriptors().len(),
+        before + 2 * children.len(),
+        "two for each idle child"
+    );
     drop(children);
     for _ in 0..150 {
         assert_eq!(host.status_of("exit 0").await, Status::Exited(0));

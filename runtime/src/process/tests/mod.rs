@@ -9,10 +9,18 @@ mod limits;
 mod output;
 mod server;
 
-pub(crate) use child::child;
+use super::Newborn;
 
-use super::launch::{Child, Launcher};
+/// What a newborn of this binary is: a child with a script, unless the environment asks for real ones.
+pub(crate) fn claim(newborn: Newborn) -> Newborn {
+    match std::env::var_os("PROCESSION_REAL_CHILDREN") {
+        Some(_) => newborn,
+        None => child::child(newborn),
+    }
+}
+
 use super::last_words::Report;
+use super::launch::{Child, Launcher};
 use super::mode::StartMode;
 use super::reason::{LastWords, Said, reason};
 use super::relay::Relay;
@@ -42,12 +50,22 @@ impl Host {
     }
 
     pub(super) fn run_with(mode: StartMode, sink: super::relay::Sink, test: impl AsyncFnOnce(&Host)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let relay = Relay::new(sink).unwrap();
-            let host = Host { launcher: Launcher::new(mode, &relay).unwrap(), relay };
+            let host = Host {
+                launcher: Launcher::new(mode, &relay).unwrap(),
+                relay,
+            };
             tokio::time::timeout(LONG, test(&host)).await.expect("in time");
-            assert_eq!(host.launcher.mode(), mode, "the mode that was asked for is the one in use");
+            assert_eq!(
+                host.launcher.mode(),
+                mode,
+                "the mode that was asked for is the one in use"
+            );
             host.close().await;
         });
     }
@@ -68,7 +86,12 @@ impl Host {
     pub(super) async fn reason_of(&self, what: &str) -> ExitReason {
         let child = self.start(what).await;
         child.watch.ended().await;
-        reason(&child.watch.reap(), LastWords::read(&child.page), Said::Nothing, None)
+        reason(
+            &child.watch.reap(),
+            LastWords::read(&child.page),
+            Said::Nothing,
+            None,
+        )
     }
 
     pub(super) async fn status_of(&self, what: &str) -> Status {
@@ -127,7 +150,9 @@ impl Line {
 /// Reads a line from a child that will say one.
 pub(super) async fn heard(child: Child) -> (String, Child) {
     let copy = child.control.try_clone().unwrap();
-    let line = tokio::task::spawn_blocking(move || Line::new(copy).read()).await.unwrap();
+    let line = tokio::task::spawn_blocking(move || Line::new(copy).read())
+        .await
+        .unwrap();
     (line, child)
 }
 

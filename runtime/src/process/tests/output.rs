@@ -11,7 +11,13 @@ pub(super) async fn prints(host: &Host) {
         futures::future::join_all((0..8).map(|_| host.start("print-then-abort 200"))).await;
     for child in &children {
         child.watch.ended().await;
-        assert_eq!(child.watch.reap(), Status::Signaled { signal: libc::SIGABRT, core: false });
+        assert_eq!(
+            child.watch.reap(),
+            Status::Signaled {
+                signal: libc::SIGABRT,
+                core: false
+            }
+        );
         host.relay.drained(child.pid).await;
         // Whatever is said here comes behind the last line of that child.
         say("ended", child.pid);
@@ -34,10 +40,15 @@ fn lines_come_whole_and_in_order_to_the_last_before_an_abort() {
     for mode in MODES {
         let text = Other::play("prints", mode).rest();
         let lines: Vec<&str> = text.lines().collect();
-        let ends = lines.iter().enumerate().filter_map(|(at, line)| Some((at, line.split_once("<ended>")?.1)));
+        let ends = lines
+            .iter()
+            .enumerate()
+            .filter_map(|(at, line)| Some((at, line.split_once("<ended>")?.1)));
         let mut seen = 0;
         for (at, pid) in ends {
-            let own = lines[..at].iter().filter_map(|line| line.strip_prefix(&format!("{pid} out ")));
+            let own = lines[..at]
+                .iter()
+                .filter_map(|line| line.strip_prefix(&format!("{pid} out ")));
             let own: Vec<usize> = own.map(|n| n.parse().unwrap()).collect();
             assert_eq!(own, (0..200).collect::<Vec<_>>());
             seen += 1;
@@ -92,7 +103,10 @@ fn log_records_come_whole_with_the_pid_of_their_writer() {
             child.watch.reap();
             host.relay.drained(child.pid).await;
             let logged = std::mem::take(&mut *LOGGED.lock().unwrap());
-            assert_eq!(logged, [(child.pid, b"one".to_vec()), (child.pid, b"two".to_vec())]);
+            assert_eq!(
+                logged,
+                [(child.pid, b"one".to_vec()), (child.pid, b"two".to_vec())]
+            );
         });
     }
 }

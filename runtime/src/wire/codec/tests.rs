@@ -1,5 +1,5 @@
+use super::format::DEPTH;
 use super::*;
-use crate::wire::blob::{Blob, BlobRef};
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -166,7 +166,7 @@ fn every_shape_of_struct_and_enum_survives() {
 fn strings_bytes_and_containers_survive_at_every_size_of_length() {
     for len in [0, 1, 15, 16, 31, 32, 255, 256, 65_535, 65_536, 70_000] {
         survives("x".repeat(len));
-        survives(Blob(vec![0xc1; len]));
+        survives(Bytes::from(vec![0xc1; len]));
         survives(vec![1_u8; len]);
         survives(vec![(); len]);
         survives((0..len).map(|n| (n, n)).collect::<BTreeMap<_, _>>());
@@ -183,11 +183,10 @@ fn strings_bytes_and_containers_survive_at_every_size_of_length() {
 
 #[test]
 fn bytes_travel_as_one_block() {
-    let bytes = vec![0xff; 1000];
-    assert_eq!(encoded(&BlobRef(&bytes)).len(), 1003);
-    assert_eq!(decode::<Blob>(&encoded(&BlobRef(&bytes))).unwrap().0, bytes);
-    assert_eq!(decode::<Bytes>(&encoded(&Blob(bytes.clone()))).unwrap(), bytes);
-    assert_eq!(decode::<Blob>(&encoded(&vec![1_u8, 2])).unwrap().0, [1, 2]);
+    let bytes = Bytes::from(vec![0xff; 1000]);
+    assert_eq!(encoded(&bytes).len(), 1003);
+    assert_eq!(decode::<Bytes>(&encoded(&bytes)).unwrap(), bytes);
+    assert_eq!(decode::<Bytes>(&encoded(&vec![1_u8, 2])).unwrap(), [1, 2][..]);
 }
 
 #[test]
@@ -238,7 +237,7 @@ fn flattened_fields_survive() {
         letter: char,
         small: f32,
         shape: Shape,
-        bytes: Blob,
+        bytes: Bytes,
     }
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Outer {
@@ -260,7 +259,7 @@ fn flattened_fields_survive() {
                 letter: 'x',
                 small: 0.1,
                 shape: Shape::Tuple(1, Some(None)),
-                bytes: Blob(vec![0xff, 0]),
+                bytes: Bytes::from_static(&[0xff, 0]),
             },
             maybe: Some(Point { x: -1, label: None }),
             rest: BTreeMap::from([("z".to_owned(), json!([1, {"y": null}]))]),
@@ -496,7 +495,7 @@ fn a_length_that_the_bytes_do_not_hold_is_an_error_before_anything_is_allocated(
         let bytes = [first, 0xff, 0xff, 0xff, 0xff, 0, 0, 0];
         decode::<Vec<[u64; 32]>>(&bytes).unwrap_err();
         decode::<BTreeMap<u8, u8>>(&bytes).unwrap_err();
-        decode::<Blob>(&bytes).unwrap_err();
+        decode::<Bytes>(&bytes).unwrap_err();
         decode::<String>(&bytes).unwrap_err();
         decode::<Value>(&bytes).unwrap_err();
         decode::<IgnoredAny>(&bytes).unwrap_err();
