@@ -82,19 +82,17 @@ impl Driver {
                 Ok(Some(incoming)) => return Poll::Ready(Some(Ok(incoming))),
                 Err(error) => return self.fail(error),
             }
-            let _blocked = self.poll_flush(cx).is_pending();
+            let waiting = self.poll_flush(cx).is_pending();
             if self.state == State::Ended {
                 return Poll::Ready(None);
             }
             match self.poll_read(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return self.fail(error),
-                Poll::Pending if self.sender.park(cx.waker()) => {
+                Poll::Pending if self.sender.park(cx.waker(), waiting) => {
                     self.parked = true;
                     return Poll::Pending;
                 }
-                // Behind a stall the timer wakes us.
-                Poll::Pending if self.stalled.is_some() => return Poll::Pending,
                 // Something was queued since the flush.
                 Poll::Pending => {}
             }
@@ -124,7 +122,10 @@ impl Driver {
                 false => self.sender.flush(),
             };
             match flushed {
-                Flushed::All => return Poll::Ready(()),
+                Flushed::All => {
+                    self.port.had_room();
+                    return Poll::Ready(());
+                }
                 Flushed::Closed => {
                     self.finish();
                     return Poll::Ready(());

@@ -91,7 +91,8 @@ pub(crate) enum LinkError {
 
 /// Opens one end of a connection for frames with bodies of at most `limit` bytes.
 ///
-/// It must be called within the tokio runtime that will poll the driver: the transport is registered there.
+/// It must be called within the tokio runtime that will poll the driver, with I/O and time enabled: the transport is
+/// registered there.
 pub(crate) fn open(transport: impl Into<Transport>, limit: usize) -> io::Result<(Sender, Driver)> {
     let (port, sink) = port::open(transport.into())?;
     let codec = FrameCodec::new(limit);

@@ -4,6 +4,10 @@
 //! Readiness is tokio's, edge-triggered: it is cleared when the kernel said would-block, and after a read that brought
 //! less than it had room for, since that one has emptied the transport. On a socket this does not hold for a read
 //! that brought descriptors: the kernel ends a read behind them.
+//!
+//! A socket is watched for reading only. Watched for writing too, it wakes its task once more for every message: when
+//! the peer has read it. So a full socket is watched by a duplicate, which is let go when the socket has not been full
+//! for a while.
 
 use super::Transport;
 use super::memory;
@@ -14,16 +18,23 @@ use crate::os::socket::{self, Received};
 use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+/// After so many flushes that found room a socket is no longer watched for writing.
+const CALM: u32 = 16;
+
 /// The reading half of a transport, and the readiness of both.
 #[derive(Debug)]
 pub(super) enum Port {
-    Socket(AsyncFd<Arc<OwnedFd>>),
+    Socket {
+        fd: AsyncFd<Arc<OwnedFd>>,
+        /// Watches for room to write, and counts the flushes since there was none.
+        write: Option<(AsyncFd<OwnedFd>, u32)>,
+    },
     Pipe {
         read: AsyncFd<OwnedFd>,
         /// `None` once this side has ended its writing.
@@ -45,10 +56,11 @@ pub(super) fn open(transport: Transport) -> io::Result<(Port, Sink)> {
     Ok(match transport {
         Transport::Socket(fd) => {
             let fd = Arc::new(fd);
-            (
-                Port::Socket(register(fd.clone(), Interest::READABLE | Interest::WRITABLE)?),
-                Sink::Socket(fd),
-            )
+            let port = Port::Socket {
+                fd: register(fd.clone(), Interest::READABLE)?,
+                write: None,
+            };
+            (port, Sink::Socket(fd))
         }
         Transport::Pipe(pipe) => {
             let write = Arc::new(pipe.write);
@@ -74,7 +86,7 @@ impl Port {
         fds: &mut VecDeque<OwnedFd>,
     ) -> Poll<io::Result<Received>> {
         match self {
-            Port::Socket(fd) => poll_read(fd, cx, buf, |buf| socket::recv(fd.as_fd(), buf, fds)),
+            Port::Socket { fd, .. } => poll_read(fd, cx, buf, |buf| socket::recv(fd.as_fd(), buf, fds)),
             Port::Pipe { read, .. } => poll_read(read, cx, buf, |buf| read_pipe(read, buf)),
             Port::Memory(end) => end.poll_read(cx, buf, fds),
         }
@@ -83,7 +95,7 @@ impl Port {
     /// The same at once, whatever the readiness.
     pub(super) fn read(&self, buf: &mut BytesMut, fds: &mut VecDeque<OwnedFd>) -> io::Result<Received> {
         match self {
-            Port::Socket(fd) => socket::recv(fd.as_fd(), buf, fds),
+            Port::Socket { fd, .. } => socket::recv(fd.as_fd(), buf, fds),
             Port::Pipe { read, .. } => read_pipe(read, buf),
             Port::Memory(end) => end.read(buf, fds),
         }
@@ -92,22 +104,40 @@ impl Port {
     /// Repeats `flush` as the transport becomes writable. What it last returned is the answer; if that is
     /// [`Flushed::Blocked`], the task will be woken.
     pub(super) fn flush_when_writable(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         flush: impl FnMut() -> Flushed,
     ) -> Flushed {
         match self {
-            Port::Socket(fd) => flush_when_writable(fd, cx, flush),
+            Port::Socket { fd, write } => match watch_writes(fd, write) {
+                Ok(write) => flush_when_writable(write, cx, flush),
+                // Out of descriptors or of memory: look again in a while.
+                Err(_) => Flushed::Stalled,
+            },
             Port::Pipe { write: Some(fd), .. } => flush_when_writable(fd, cx, flush),
             Port::Pipe { write: None, .. } => Flushed::Gone,
             Port::Memory(end) => flush_memory_when_writable(end, cx, flush),
         }
     }
 
+    /// Takes note of a flush that found room.
+    pub(super) fn had_room(&mut self) {
+        if let Port::Socket { write, .. } = self
+            && let Some((_, calm)) = write
+        {
+            *calm += 1;
+            if *calm > CALM {
+                *write = None;
+            }
+        }
+    }
+
     /// Lets go of the writing half.
     pub(super) fn finish(&mut self) {
-        if let Port::Pipe { write, .. } = self {
-            *write = None;
+        match self {
+            Port::Socket { write, .. } => *write = None,
+            Port::Pipe { write, .. } => *write = None,
+            Port::Memory(_) => {}
         }
     }
 }
@@ -145,7 +175,7 @@ fn read_pipe(fd: &AsyncFd<OwnedFd>, buf: &mut BytesMut) -> io::Result<Received> 
     })
 }
 
-fn poll_read<T: std::os::fd::AsRawFd>(
+fn poll_read<T: AsRawFd>(
     fd: &AsyncFd<T>,
     cx: &mut Context<'_>,
     buf: &mut BytesMut,
@@ -170,7 +200,19 @@ fn poll_read<T: std::os::fd::AsRawFd>(
     }
 }
 
-fn flush_when_writable<T: std::os::fd::AsRawFd>(
+fn watch_writes<'w>(
+    fd: &AsyncFd<Arc<OwnedFd>>,
+    write: &'w mut Option<(AsyncFd<OwnedFd>, u32)>,
+) -> io::Result<&'w AsyncFd<OwnedFd>> {
+    let write = match write {
+        Some(write) => write,
+        none => none.insert((register(fd.as_fd().try_clone_to_owned()?, Interest::WRITABLE)?, 0)),
+    };
+    write.1 = 0;
+    Ok(&write.0)
+}
+
+fn flush_when_writable<T: AsRawFd>(
     fd: &AsyncFd<T>,
     cx: &mut Context<'_>,
     mut flush: impl FnMut() -> Flushed,

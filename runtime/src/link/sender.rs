@@ -182,11 +182,14 @@ impl Sender {
         self.0.blocked.load(Ordering::Acquire)
     }
 
-    /// Registers the driver to be woken by the next frame; refused if there is something to do at once.
-    pub(super) fn park(&self, waker: &Waker) -> bool {
+    /// Registers the driver to be woken by the next frame.
+    ///
+    /// Refused if there is something to write, the end of file included, and the driver is not `waiting` to write it: it
+    /// may be in the queue, or left in the batch by a sender that found the transport full. Who is waiting for the
+    /// transport will be woken by it.
+    pub(super) fn park(&self, waker: &Waker, waiting: bool) -> bool {
         let mut queue = self.queue();
-        // What is queued behind a full transport waits for the transport.
-        if !queue.is_empty() && !self.is_blocked() {
+        if !waiting && !self.has_ended() && (queue.closed || self.queued() > 0) {
             return false;
         }
         match &mut queue.driver {

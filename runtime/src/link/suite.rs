@@ -48,6 +48,7 @@ on_every_transport! {
     the_end_of_file_comes_after_all_that_was_sent
     a_frame_that_the_end_of_file_cut_short_is_dropped
     a_closed_side_still_reads
+    a_close_from_another_thread_is_never_missed
     after_a_close_nothing_more_can_be_sent
     dropping_a_driver_closes_the_link_for_both
     what_is_queued_when_a_driver_is_dropped_still_goes_out
@@ -55,13 +56,13 @@ on_every_transport! {
     drained_means_that_the_transport_has_it
     drained_fails_when_the_peer_is_gone
     a_frame_from_another_thread_wakes_the_driver
+    a_large_frame_from_another_thread_is_never_stuck
     what_is_said_in_answer_to_one_read_goes_out_in_one_write
     what_a_dead_peer_has_said_is_drained
     a_fault_found_while_draining_keeps_what_came_before
     a_view_that_is_kept_does_not_change
 }
 
-#[track_caller]
 async fn within_a_minute<T>(test: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), test)
         .await
@@ -366,6 +367,16 @@ async fn a_closed_side_still_reads(kind: LinkKind) {
     tokio::join!(ask, reply);
 }
 
+async fn a_close_from_another_thread_is_never_missed(kind: LinkKind) {
+    for _ in 0..200 {
+        let ((a, a_driver), (_b, mut b)) = connect(kind, DEFAULT_LIMIT);
+        listen(a_driver);
+        let closing = std::thread::spawn(move || a.close());
+        assert!(b.next().await.is_none());
+        closing.join().unwrap();
+    }
+}
+
 async fn after_a_close_nothing_more_can_be_sent(kind: LinkKind) {
     let ((a, _a_driver), _b) = connect(kind, DEFAULT_LIMIT);
     assert!(!a.is_closed());
@@ -455,6 +466,24 @@ async fn a_frame_from_another_thread_wakes_the_driver(kind: LinkKind) {
         assert_eq!(receive(&mut b).await.head.seq, seq);
         sending.join().unwrap();
     }
+}
+
+async fn a_large_frame_from_another_thread_is_never_stuck(kind: LinkKind) {
+    let ((a, a_driver), (_b, mut b)) = connect(kind, DEFAULT_LIMIT);
+    listen(a_driver);
+    let (next, turns) = std::sync::mpsc::channel();
+    // It writes by itself until the transport is full, while the driver goes to rest.
+    let sending = std::thread::spawn(move || {
+        while let Ok(seq) = turns.recv() {
+            a.send(tell(seq), vec![1; 300_000], Vec::new()).unwrap();
+        }
+    });
+    for seq in 0..100 {
+        next.send(seq).unwrap();
+        assert_eq!(receive(&mut b).await.head.seq, seq);
+    }
+    drop(next);
+    sending.join().unwrap();
 }
 
 async fn what_is_said_in_answer_to_one_read_goes_out_in_one_write(kind: LinkKind) {

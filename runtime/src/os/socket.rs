@@ -141,7 +141,9 @@ unsafe fn take_descriptors(message: &libc::msghdr, fds: &mut VecDeque<OwnedFd>) 
         while let Some(cmsg) = head.as_ref() {
             if cmsg.cmsg_level == libc::SOL_SOCKET && cmsg.cmsg_type == libc::SCM_RIGHTS {
                 let data = libc::CMSG_DATA(cmsg).cast::<RawFd>();
-                let bytes = cmsg.cmsg_len - libc::CMSG_LEN(0) as usize;
+                // The width of `cmsg_len` differs between systems.
+                #[allow(clippy::unnecessary_cast)]
+                let bytes = cmsg.cmsg_len as usize - libc::CMSG_LEN(0) as usize;
                 for i in 0..bytes / size_of::<RawFd>() {
                     fds.push_back(OwnedFd::from_raw_fd(data.add(i).read_unaligned()));
                 }
