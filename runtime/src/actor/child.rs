@@ -138,10 +138,13 @@ fn open_control(control: OwnedFd) -> Option<(link::Sender, Driver)> {
 }
 
 async fn first(driver: &mut Driver) -> Option<(Birth, Vec<OwnedFd>)> {
-    let frame = driver.next().await?.ok()?;
-    match codec::decode(&frame.body).ok()? {
-        Down::Birth(birth) => Some((*birth, frame.fds)),
-        _ => None,
+    loop {
+        let frame = driver.next().await?.ok()?;
+        match codec::decode(&frame.body).ok()? {
+            Down::Birth(birth) => return Some((*birth, frame.fds)),
+            Down::Wait => {}
+            _ => return None,
+        }
     }
 }
 
@@ -269,7 +272,7 @@ impl Life {
 
     fn hear(self: &Rc<Self>, down: Down, fds: Vec<OwnedFd>) {
         match self.remote.hear(down, fds) {
-            None | Some((Down::Birth(_), _)) => {}
+            None | Some((Down::Birth(_) | Down::Wait, _)) => {}
             Some((Down::Attach(attach), fds)) => self.attach(attach, fds),
             Some((Down::Stop, _)) => drop(self.stop.send_replace(true)),
             Some((other, _)) => tracing::error!(?other, "an answer came back from where it was heard"),

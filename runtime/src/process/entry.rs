@@ -7,7 +7,7 @@
 //! An entry before `main` first takes the trigger out of the environment, so that nothing that the program starts is
 //! triggered by mistake; it is ignored in a program with more rights than its caller. The descriptors that leaked into
 //! the image are closed. An image that is triggered and starts processes without having entered exits at once with an
-//! error: no fork bombs. One that was triggered by hand exits with an error, and never waits for long.
+//! error: no fork bombs. One that was triggered by hand exits with an error, and never waits.
 
 use super::last_words;
 use super::mode::StartMode;
@@ -29,8 +29,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) const TRIGGER: &str = "PROCESSION_ENTER";
 /// With what an image exits that was triggered and could not enter.
 pub(crate) const NOT_ENTERED: i32 = 70;
-/// How long a triggered image waits for its role, in milliseconds. The host sends it before it starts the image.
-const PATIENCE: u16 = 5_000;
 
 /// A child that has just been entered. What it runs is said by the first bytes on its control socket.
 #[derive(Debug)]
@@ -137,6 +135,11 @@ impl Waiting {
             Role::Child => {
                 let log = self.next_fd()?;
                 let page = Page::open(self.next_fd()?)?;
+                // Its first message is sent when the host holds it, so it does not begin, and end, before.
+                poll(
+                    &mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)],
+                    PollTimeout::NONE,
+                )?;
                 be_born(Newborn {
                     control: self.socket,
                     page,
@@ -167,14 +170,11 @@ fn receive() -> io::Result<Waiting> {
     }
     descriptors::close_inherited();
     let socket = descriptors::take_stdin()?;
-    let mut wait = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-    if poll(&mut wait, PollTimeout::from(PATIENCE))? == 0 {
-        return Err(io::Error::other("nothing came on stdin"));
-    }
     let (mut bytes, mut fds) = ([0; Welcome::SIZE], Vec::new());
-    let received = passing::receive(socket.as_fd(), &mut bytes, &mut fds, Wait::No)?;
-    let welcome = Welcome::decode(&bytes[..received.bytes]);
-    let welcome = welcome.ok_or_else(|| io::Error::other("what came on stdin is not a role"))?;
+    // The host sends it before it starts the image, so there is nothing to wait for.
+    let received = passing::receive(socket.as_fd(), &mut bytes, &mut fds, Wait::No).map_or(0, |r| r.bytes);
+    let welcome = Welcome::decode(&bytes[..received]);
+    let welcome = welcome.ok_or_else(|| io::Error::other("no role came on stdin"))?;
     match welcome.role {
         // The server outlives the host for the moment in which it kills the children.
         Role::Server => {}

@@ -123,8 +123,8 @@ impl Launcher {
         Ok(Launcher(shared))
     }
 
-    /// Starts a child. `first` is in its control socket before it runs, with `fds` attached to its first byte; its
-    /// status page has an outbox of this many bytes.
+    /// Starts a child. `first`, of 1 byte to 32 KiB, is in its control socket before it begins, with `fds` attached to
+    /// its first byte; its status page has an outbox of this many bytes.
     ///
     /// May be called many times at once, and dropped at any moment: no process is left then.
     ///
@@ -132,11 +132,8 @@ impl Launcher {
     ///
     /// `ErrorKind::Spawn`: out of descriptors, processes or memory, here or in the server; the text names the limit.
     pub(crate) async fn start(&self, first: &[u8], fds: Vec<OwnedFd>, outbox: usize) -> Result<Child, Error> {
-        if first.len() > MOST_FIRST {
-            let what = format!(
-                "a first message of {} bytes, of at most {MOST_FIRST}",
-                first.len()
-            );
+        if !(1..=MOST_FIRST).contains(&first.len()) {
+            let what = format!("a first message of {} bytes, of 1 to {MOST_FIRST}", first.len());
             return Err(Error::with_kind(ErrorKind::TooLarge, what));
         }
         let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
@@ -210,9 +207,6 @@ impl Ends {
     }
 
     fn send_first(&self, born: Born<'_>) -> io::Result<()> {
-        if born.first.is_empty() {
-            return Ok(());
-        }
         match passing::send(self.control.as_fd(), born.first, born.fds, Wait::No)? {
             n if n == born.first.len() => Ok(()),
             n => Err(io::Error::other(format!(
@@ -292,7 +286,6 @@ impl Shared {
             welcome,
             &[self.relay.log(), ends.childs_page.as_fd()],
         )?;
-        ends.send_first(born)?;
         // Without a guardian the kernel still kills the child with the host, only not what it started.
         let _ = self.server();
         // The lock is held until the child is known, or a search for lost ones would find it.
@@ -301,6 +294,8 @@ impl Shared {
         let watch = self.adopt(pid, PidFd::open(pid), &mut state)?;
         drop(state);
         self.living.guard(pid);
+        // The child waits for this, so even a short one is still there to be held when it is.
+        ends.send_first(born)?;
         Ok(ends.into_child(watch, StartMode::Exec))
     }
 

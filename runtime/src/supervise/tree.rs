@@ -120,7 +120,13 @@ async fn launch(
         ..Head::new(Kind::Control)
     };
     let (first, now, later) = if birth.len() > FIRST {
-        (Vec::new(), Vec::new(), Some((birth, fds)))
+        let word = codec::pack(&Down::Wait)?;
+        let head = Head::new(Kind::Control);
+        (
+            [&head.to_bytes(word.len())[..], &word].concat(),
+            Vec::new(),
+            Some((birth, fds)),
+        )
     } else {
         ([&head.to_bytes(birth.len())[..], &birth].concat(), fds, None)
     };

@@ -91,6 +91,8 @@ pub(crate) struct Attach {
 /// From the host to a child.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Down {
+    /// The birth follows: it is too long to come first.
+    Wait,
     Birth(Box<Birth>),
     Attach(Attach),
     /// Come to an orderly end.

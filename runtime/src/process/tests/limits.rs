@@ -28,8 +28,8 @@ pub(super) async fn leaks(host: &Host) {
     for _ in 0..150 {
         assert_eq!(host.status_of("exit 0").await, Status::Exited(0));
     }
-    let mine = || procfs::children_of(nix::unistd::gettid().as_raw()).unwrap().len();
-    while mine() > 1 || procfs::descriptors().len() > before {
+    host.is_left_with(1).await;
+    while procfs::descriptors().len() > before {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let server = host.launcher.server_pid().unwrap();

@@ -27,6 +27,7 @@ use super::relay::Relay;
 use super::watch::Status;
 use crate::exit::ExitReason;
 use crate::os::pidfd::PidFd;
+use crate::os::procfs;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -100,13 +101,30 @@ impl Host {
         child.watch.reap()
     }
 
-    /// Ends the server and waits for it, so that what a test counts does not depend on the next.
-    async fn close(self) {
-        let server = self.launcher.server_pid().map(PidFd::open);
-        drop(self.launcher);
-        if let Some(Ok(server)) = server {
-            ended(server).await;
+    /// The processes that this thread is the parent of, zombies included.
+    pub(super) fn children(&self) -> usize {
+        procfs::children_of(nix::unistd::gettid().as_raw()).unwrap().len()
+    }
+
+    /// Waits until there are no more than this many.
+    pub(super) async fn is_left_with(&self, children: usize) {
+        while self.children() > children {
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
+    }
+
+    /// Ends the server, which ends all children, and sees that none of them is left, not even as a zombie.
+    async fn close(self) {
+        drop(self.launcher);
+        let left = async {
+            while !procfs::children_of(nix::unistd::gettid().as_raw())
+                .unwrap()
+                .is_empty()
+            {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(LONG, left).await.expect("nothing is left");
     }
 }
 

@@ -1,7 +1,6 @@
 //! The fork server dies.
 
 use super::*;
-use crate::os::procfs;
 
 async fn kill_server(host: &Host) {
     let server = PidFd::open(host.launcher.server_pid().unwrap()).unwrap();
@@ -45,10 +44,7 @@ fn starts_that_are_under_way_when_the_server_is_killed_are_repeated_and_none_is_
                 known.push(child);
             }
             // Whatever else the dead server had cloned is gone, and not as a zombie.
-            let mine = || procfs::children_of(nix::unistd::gettid().as_raw()).unwrap().len();
-            while mine() > known.len() + 1 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            host.is_left_with(known.len() + 1).await;
         }
     });
 }
@@ -64,10 +60,9 @@ fn a_start_that_is_dropped_leaves_no_process() {
                 () = async { for _ in 0..wait { tokio::task::yield_now().await } } => {}
             }
         }
-        let mine = || procfs::children_of(nix::unistd::gettid().as_raw()).unwrap().len();
-        while mine() > 1 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        // The server has seen all of them when it has seen this one.
+        assert_eq!(host.status_of("exit 0").await, Status::Exited(0));
+        host.is_left_with(1).await;
     });
 }
 
