@@ -58,7 +58,7 @@ impl Host {
                 if let Some(life) = self.process_mut(id).and_then(|process| process.life.as_mut()) {
                     life.say(&Down::Attach(pair.attach), pair.theirs);
                 }
-                caller.answer_with(Answer::Introduced(pair.introduced), pair.ours, pair.fate);
+                caller.deliver(Ok(Answer::Introduced(pair.introduced)), pair.ours, pair.fate);
             }
             Err(error) => caller.answer(Err(error.context("no link could be made"))),
         }

@@ -56,51 +56,44 @@ struct Asker {
 }
 
 impl Reply {
-    /// Answers. Whoever no longer waits gets nothing, and what the answer carried is closed.
+    /// Answers; whoever no longer waits gets nothing, and what the answer carried is closed.
     pub(super) fn answer(self, answer: Result<Answer>) {
-        match answer {
-            Ok(answer) => self.answer_with(answer, Vec::new(), None),
-            Err(error) => match self {
-                Reply::Local(asker) => drop(asker.send(Err(error))),
-                Reply::Remote { control, id, .. } => {
-                    super::life::say(&control, &Down::Answer(id, Err(error)), Vec::new());
-                }
-            },
-        }
+        self.deliver(answer, Vec::new(), None);
     }
 
-    pub(super) fn answer_with(
+    /// The same, with what goes beside it. Whether anybody took it, as far as can be known here.
+    pub(super) fn deliver(
         self,
-        answer: Answer,
+        answer: Result<Answer>,
         fds: Vec<OwnedFd>,
         fate: Option<oneshot::Receiver<Fate>>,
-    ) {
+    ) -> bool {
         match self {
-            Reply::Local(asker) => drop(asker.send(Ok(Answered { answer, fds, fate }))),
+            Reply::Local(asker) => asker
+                .send(answer.map(|answer| Answered { answer, fds, fate }))
+                .is_ok(),
             Reply::Remote { control, id, .. } => {
-                super::life::say(&control, &Down::Answer(id, Ok(answer)), fds)
+                super::life::say(&control, &Down::Answer(id, answer), fds);
+                true
             }
         }
     }
 }
 
 impl Starter {
-    /// The child is up.
-    pub(super) fn started(self, child: ChildId, cap: Cap, pid: u32) {
+    /// The child is up. Whether anybody wants it still.
+    pub(super) fn started(self, child: ChildId, cap: Cap, pid: u32) -> bool {
         let (link, ours, fate) = match self.link {
             Some(first) => (Some(first.introduced), first.ours, first.fate),
             None => (None, Vec::new(), None),
         };
-        self.reply.answer_with(
-            Answer::Started {
-                child,
-                cap,
-                pid,
-                link,
-            },
-            ours,
-            fate,
-        );
+        let answer = Answer::Started {
+            child,
+            cap,
+            pid,
+            link,
+        };
+        self.reply.deliver(Ok(answer), ours, fate)
     }
 }
 

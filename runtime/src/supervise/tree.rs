@@ -334,7 +334,9 @@ impl Host {
             child.since = Instant::now();
             let (id, cap) = (child.id, child.cap);
             if let Some(starter) = child.starter.take() {
-                starter.started(id, cap, pid);
+                if !starter.started(id, cap, pid) {
+                    self.disown(id);
+                }
             }
         }
         self.introduce_callers(who.child);
@@ -446,16 +448,16 @@ impl Host {
 
     /// What a process started ends with it.
     fn end_owned(&mut self, owner: ChildId) {
-        let owned: Vec<_> = self
-            .children
-            .values()
-            .filter(|child| child.owner == Some(owner))
-            .map(|c| c.id)
-            .collect();
-        for child in owned {
-            self.decide_above(child, decide::Event::RemoveChild);
-            self.expect_nobody(child);
+        let owned = self.children.values().filter(|child| child.owner == Some(owner));
+        for child in owned.map(|child| child.id).collect::<Vec<_>>() {
+            self.disown(child);
         }
+    }
+
+    /// Nobody is left who asked for it.
+    fn disown(&mut self, id: ChildId) {
+        self.decide_above(id, decide::Event::RemoveChild);
+        self.expect_nobody(id);
     }
 
     /// A child is down for good, or until its siblings take it along.
@@ -466,6 +468,7 @@ impl Host {
         };
         if let Some(starter) = child.starter.take() {
             starter.reply.answer(Err(child.not_started()));
+            self.expect_nobody(id);
         } else if why == Why::GivenUp {
             let last = child
                 .last
