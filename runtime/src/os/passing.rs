@@ -148,8 +148,9 @@ fn detach(message: &libc::msghdr, fds: &mut Vec<OwnedFd>) {
         let mut next = libc::CMSG_FIRSTHDR(message);
         while let Some(head) = next.as_ref() {
             if head.cmsg_level == libc::SOL_SOCKET && head.cmsg_type == libc::SCM_RIGHTS {
-                let size = head.cmsg_len - libc::CMSG_LEN(0) as usize;
-                let first = libc::CMSG_DATA(next).cast::<RawFd>();
+                let first = libc::CMSG_DATA(next);
+                let size = next.byte_add(head.cmsg_len as _).addr() - first.addr();
+                let first = first.cast::<RawFd>();
                 let each = |i| OwnedFd::from_raw_fd(first.add(i).read_unaligned());
                 fds.extend((0..size / size_of::<RawFd>()).map(each));
             }

@@ -41,8 +41,8 @@ pub(crate) fn close_stdout() {
 }
 
 /// Limits how many processes the user of this command may have.
-pub(crate) fn limit_processes(command: &mut Command, most: u64) -> &mut Command {
+pub(crate) fn limit_processes(command: &mut Command, most: u64) {
     use nix::sys::resource::{Resource, setrlimit};
     // SAFETY: between fork and exec there is one system call.
-    unsafe { command.pre_exec(move || Ok(setrlimit(Resource::RLIMIT_NPROC, most, most)?)) }
+    unsafe { command.pre_exec(move || Ok(setrlimit(Resource::RLIMIT_NPROC, most, most)?)) };
 }

@@ -65,10 +65,9 @@ fn act(verb: &str, rest: &str, newborn: Newborn, mut fds: Vec<std::os::fd::Owned
             std::fs::File::from(fd).write_all(b"passed").unwrap();
         }
         "grandchild" => {
-            let grandchild = Command::new("sleep").arg("1000").spawn().unwrap();
-            let mut line = line(&newborn);
-            line.write(&grandchild.id().to_string());
-            line.read();
+            let mut grandchild = Command::new("sleep").arg("1000").spawn().unwrap();
+            line(&newborn).write(&grandchild.id().to_string());
+            let _ = grandchild.wait();
         }
         "print" => print(rest),
         "print-then-abort" => {
