@@ -28,7 +28,7 @@
 //! | [`Call`] | a message that is about to be sent |
 //! | [`Supervisor`], [`Spec`], [`Tree`] | what to keep running, and how |
 //! | [`Pool`] | workers that map a task over many inputs |
-//! | [`Config`] | settings, before anything is started |
+//! | [`Config`], [`in_use`] | settings, before anything is started, and what became of them |
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -57,6 +57,7 @@ pub use actor::contract::{Actor, Service, Task};
 pub use actor::handle::ActorRef;
 pub use actor::monitor::Monitor;
 pub use app::config::Config;
+pub use app::in_use::{InUse, in_use};
 pub use error::{CallError, Error, ErrorKind, Never, Result, TaskError};
 pub use exit::{Backtrace, ExitReason, KillCause, Panic};
 pub use link::LinkKind;

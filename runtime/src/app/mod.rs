@@ -2,6 +2,7 @@
 
 pub(crate) mod child;
 pub(crate) mod config;
+pub(crate) mod in_use;
 pub(crate) mod main;
 pub(crate) mod signals;
 pub(crate) mod test;

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::exit::{ExitReason, KillCause};
 use crate::link::{self, Transport};
-use crate::process::{Launcher, Page, Status, Watch};
+use crate::process::{Launcher, Page, StartMode, Status, Watch};
 use crate::wire::codec;
 use crate::wire::control::{Answer, Birth, BodyKind, ChildId, Down, State};
 use crate::wire::frame::{Head, Kind};
@@ -102,6 +102,7 @@ impl Host {
 #[derive(Debug)]
 pub(crate) struct Launched {
     pid: i32,
+    start: StartMode,
     watch: Rc<Watch>,
     page: Page,
     control: link::Sender,
@@ -131,13 +132,13 @@ async fn launch(
         ([&head.to_bytes(birth.len())[..], &birth].concat(), fds, None)
     };
     let child = launcher.start(&first, now, outbox).await?;
-    tracing::debug!(pid = child.pid, mode = %child.mode, "started");
     let (control, driver) = link::open(Transport::Socket(child.control), CONTROL_LIMIT)?;
     if let Some((birth, fds)) = later {
         control.send(head, birth, fds)?;
     }
     Ok(Launched {
         pid: child.pid,
+        start: child.mode,
         watch: Rc::new(child.watch),
         page: child.page,
         control,
@@ -250,6 +251,7 @@ impl Host {
     pub(super) fn launched(&mut self, who: Who, launched: Result<Launched, Error>) {
         let Launched {
             pid,
+            start,
             watch,
             page,
             control,
@@ -258,6 +260,7 @@ impl Host {
             Ok(launched) => launched,
             Err(error) => return self.not_launched(who, error),
         };
+        tracing::debug!(child = self.name(who.child), pid, %start, link = %self.config.link, "started");
         spawn_local(attend(
             who,
             pid,
