@@ -1,0 +1,237 @@
+//! Hosts that change what all threads of a process share. The first argument names what to play; `tests/programs.rs`
+//! plays them. Each ends well only if all that it expects has come true.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use procession::prelude::*;
+use procession::{ErrorKind, Result};
+use std::sync::atomic::{AtomicU32, Ordering};
+use tests::misuse;
+
+#[task]
+fn double(x: u64) -> u64 {
+    2 * x
+}
+
+#[task]
+fn where_am_i() -> String {
+    std::env::current_dir().unwrap().display().to_string()
+}
+
+#[task]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+static SET_IN_MAIN: AtomicU32 = AtomicU32::new(0);
+
+#[task]
+fn seen() -> u32 {
+    SET_IN_MAIN.load(Ordering::Relaxed)
+}
+
+#[task]
+fn leaves_with(code: i32) {
+    std::process::exit(code);
+}
+
+/// Leaves a process behind that ends after its parent.
+#[task]
+fn leaves_an_orphan() -> u32 {
+    let script = "sleep 0.05 & echo $!";
+    let output = std::process::Command::new("sh").args(["-c", script]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+}
+
+#[derive(Default)]
+struct Idler;
+
+#[actor]
+impl Idler {
+    fn pid(&self) -> u32 {
+        std::process::id()
+    }
+}
+
+#[procession::main]
+async fn main() -> Result<()> {
+    let scenario = std::env::args().nth(1).unwrap_or_default();
+    match scenario.as_str() {
+        "descriptors" => descriptors().await,
+        "processes" => processes().await,
+        "moves" => moves().await,
+        "statics" => statics().await,
+        "ignores-children" => ignores_children().await,
+        "foreign-wait" => foreign_wait().await,
+        "rebuilt" => rebuilt().await,
+        "process-1" => process_1().await,
+        "quick" => quick().await,
+        other => panic!("no scenario `{other}`"),
+    }?;
+    println!("played {scenario}");
+    Ok(())
+}
+
+/// Works as any program does.
+async fn quick() -> Result<()> {
+    assert_eq!(Process::spawn(double, 21).await?.join().await?, 42);
+    assert_eq!(Pool::new(2).await?.map(double, 0..5).await?, [0, 2, 4, 6, 8]);
+    let idler = Idler::spawn().await?;
+    assert_ne!(idler.pid().await?, std::process::id());
+    Ok(())
+}
+
+/// Spawns until one fails, gives back `some`, and goes on.
+async fn until_it_fails() -> (Vec<IdlerRef>, procession::Error) {
+    let mut idlers = Vec::new();
+    loop {
+        match Idler::spec().restart(Restart::Temporary).spawn().await {
+            Ok(idler) => idlers.push(idler),
+            Err(error) => return (idlers, error),
+        }
+    }
+}
+
+async fn descriptors() -> Result<()> {
+    quick().await?;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let open = std::fs::read_dir("/proc/self/fd")?.count() as u64;
+    setrlimit(Resource::RLIMIT_NOFILE, open + 30, hard)?;
+    let (idlers, error) = until_it_fails().await;
+    assert_eq!(error.kind(), ErrorKind::Spawn, "{error:#}");
+    assert!(error.to_string().contains("RLIMIT_NOFILE is "), "{error}");
+    assert!(idlers.len() >= 3, "{}", idlers.len());
+    // Those that live are none the worse.
+    for idler in &idlers {
+        assert_ne!(idler.pid().await?, std::process::id());
+    }
+    let error = Process::spawn(double, 1).await.unwrap_err();
+    assert!(error.to_string().contains("RLIMIT_NOFILE is "), "{error}");
+    let error = Pool::new(8).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Spawn, "{error:#}");
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
+    for idler in idlers {
+        idler.stop().await?;
+    }
+    quick().await
+}
+
+async fn processes() -> Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NPROC)?;
+    let (idlers, error) = until_it_fails().await;
+    assert_eq!(error.kind(), ErrorKind::Spawn, "{error:#}");
+    assert!(error.to_string().contains(&format!("RLIMIT_NPROC is {soft}")), "{error}");
+    for idler in &idlers {
+        assert_ne!(idler.pid().await?, std::process::id());
+    }
+    let error = Process::spawn(double, 1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Spawn, "{error:#}");
+    setrlimit(Resource::RLIMIT_NPROC, hard, hard)?;
+    quick().await?;
+    for idler in idlers {
+        idler.stop().await?;
+    }
+    quick().await
+}
+
+/// A child sees the host's current directory and environment, not those of its start.
+async fn moves() -> Result<()> {
+    quick().await?;
+    let folder = std::env::args().nth(2).unwrap();
+    std::env::set_current_dir(&folder)?;
+    misuse::set_variable("MISUSE_SAYS", "hello");
+    assert_eq!(Process::spawn(where_am_i, ()).await?.join().await?, folder);
+    assert_eq!(Process::spawn(variable, "MISUSE_SAYS".into()).await?.join().await?.as_deref(), Some("hello"));
+    let pool = Pool::new(1).await?;
+    assert_eq!(pool.run(where_am_i, ()).await?, folder);
+    std::env::set_current_dir("/")?;
+    misuse::set_variable("MISUSE_SAYS", "bye");
+    assert_eq!(Process::spawn(where_am_i, ()).await?.join().await?, "/");
+    assert_eq!(Process::spawn(variable, "MISUSE_SAYS".into()).await?.join().await?.as_deref(), Some("bye"));
+    // What triggers an entry is nowhere to be seen, or whatever a child starts would enter too.
+    assert_eq!(Process::spawn(variable, "PROCESSION_ENTER".into()).await?.join().await?, None);
+    Ok(())
+}
+
+async fn statics() -> Result<()> {
+    SET_IN_MAIN.store(7, Ordering::Relaxed);
+    assert_eq!(Process::spawn(seen, ()).await?.join().await?, 0);
+    assert_eq!(Pool::new(1).await?.run(seen, ()).await?, 0);
+    Ok(())
+}
+
+/// The exact reason where the kernel keeps it, or that it is unknown and who could have taken it.
+async fn exact_or_unknown(code: i32) -> Result<()> {
+    let process = Process::spawn(leaves_with, code).await?;
+    match process.wait().await {
+        ExitReason::Exited(exited) => assert_eq!(exited, code),
+        ExitReason::Unknown { why } => assert!(why.contains("took the status"), "{why}"),
+        other => panic!("expected code {code}, got {other}"),
+    }
+    Ok(())
+}
+
+async fn ignores_children() -> Result<()> {
+    misuse::ignore_child_signal();
+    for code in 3..8 {
+        exact_or_unknown(code).await?;
+    }
+    quick().await
+}
+
+/// Another thread takes every status that it can get.
+async fn foreign_wait() -> Result<()> {
+    std::thread::spawn(|| {
+        loop {
+            // Without children it fails at once, and there is nothing else to wait for.
+            if nix::sys::wait::waitpid(None, None).is_err() {
+                std::thread::yield_now();
+            }
+        }
+    });
+    for code in 3..23 {
+        exact_or_unknown(code).await?;
+    }
+    let idler = Idler::spawn().await?;
+    let was = idler.pid().await?;
+    let mut exits = idler.monitor().await?;
+    idler.kill().await?;
+    assert_eq!(exits.next().await.expect("an exit").pid, was);
+    assert_ne!(idler.pid().await?, was);
+    quick().await
+}
+
+/// The executable is replaced or deleted while this waits.
+async fn rebuilt() -> Result<()> {
+    quick().await?;
+    println!("started");
+    tokio::task::spawn_blocking(misuse::wait_for_dismissal).await.map_err(procession::Error::new)?;
+    quick().await?;
+    // A fork server that is started anew comes from the same image.
+    for server in servers() {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(server), nix::sys::signal::Signal::SIGKILL)?;
+    }
+    quick().await
+}
+
+/// The children of this process while it has started nothing that still runs: the fork server.
+fn servers() -> Vec<i32> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let children = tasks.flat_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
+    });
+    children.collect()
+}
+
+/// As process 1 it is given the orphans of its children, and reaps them.
+async fn process_1() -> Result<()> {
+    assert_eq!(std::process::id(), 1);
+    let orphan = Process::spawn(leaves_an_orphan, ()).await?.join().await?;
+    let gone = async {
+        while std::path::Path::new(&format!("/proc/{orphan}")).exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), gone).await.expect("the orphan was not reaped");
+    quick().await
+}

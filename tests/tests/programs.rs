@@ -1,0 +1,160 @@
+//! Misuse that a whole program has to be risked for: its limits, its signals, its executable, its environment.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tests::misuse::{Printed, Talking, finish, limit_processes, program, succeed};
+
+const SCENARIOS: &str = env!("CARGO_BIN_EXE_scenarios");
+const TOKIO_MAIN: &str = env!("CARGO_BIN_EXE_tokio_main");
+const PLAIN_MAIN: &str = env!("CARGO_BIN_EXE_plain_main");
+
+fn play(scenario: &str) -> Printed {
+    let printed = succeed(program(SCENARIOS).arg(scenario));
+    assert!(printed.stdout.ends_with(&format!("played {scenario}\n")), "{printed}");
+    printed
+}
+
+#[test]
+fn out_of_descriptors_a_spawn_fails_and_names_the_limit_and_with_more_all_works_again() {
+    play("descriptors");
+}
+
+#[test]
+fn out_of_processes_a_spawn_fails_and_names_the_limit_and_with_more_all_works_again() {
+    for (user, start) in [(61_001, "fork-server"), (61_002, "exec")] {
+        let mut command = program(SCENARIOS);
+        command.arg("processes").env("PROCESSION_START", start);
+        succeed(limit_processes(&mut command, user, 25));
+    }
+}
+
+#[test]
+fn a_child_sees_the_hosts_current_directory_and_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    succeed(program(SCENARIOS).arg("moves").arg(path));
+}
+
+#[test]
+fn statics_that_main_set_are_not_set_in_children() {
+    play("statics");
+}
+
+#[test]
+fn a_host_that_ignores_the_end_of_children_still_learns_of_it() {
+    play("ignores-children");
+}
+
+#[test]
+fn a_host_with_a_thread_that_takes_every_wait_status_does_not_hang() {
+    play("foreign-wait");
+}
+
+/// A copy of the program that may be replaced or deleted.
+fn copy(folder: &Path) -> PathBuf {
+    let path = folder.join("program");
+    std::fs::copy(SCENARIOS, &path).unwrap();
+    path
+}
+
+#[test]
+fn a_program_whose_executable_is_replaced_goes_on_with_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = copy(folder.path());
+    let mut running = Talking::with(program(&path).arg("rebuilt"));
+    running.says("started");
+    let other = folder.path().join("other");
+    std::fs::copy("/bin/false", &other).unwrap();
+    std::fs::rename(other, path).unwrap();
+    assert!(running.dismiss().ends_with("played rebuilt\n"));
+}
+
+#[test]
+fn a_program_whose_executable_is_deleted_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = copy(folder.path());
+    let mut running = Talking::with(program(&path).arg("rebuilt"));
+    running.says("started");
+    std::fs::remove_file(path).unwrap();
+    assert!(running.dismiss().ends_with("played rebuilt\n"));
+}
+
+#[test]
+fn a_program_that_is_process_1_works_and_reaps_orphans() {
+    let unshare = ["--pid", "--fork", "--mount-proc"];
+    if !Command::new("unshare").args(unshare).arg("true").status().is_ok_and(|status| status.success()) {
+        eprintln!("this user may not make a namespace of processes");
+        return;
+    }
+    let printed = succeed(program("unshare").args(unshare).args([SCENARIOS, "process-1"]));
+    assert!(printed.stdout.ends_with("played process-1\n"), "{printed}");
+}
+
+/// A library that starts a thread when it is loaded, as agents do.
+const AGENT: &str = r"
+#include <pthread.h>
+#include <unistd.h>
+static void *rest(void *unused) { for (;;) pause(); return unused; }
+__attribute__((constructor)) static void begin(void) {
+    pthread_t thread;
+    pthread_create(&thread, NULL, rest, NULL);
+}
+";
+
+#[test]
+fn with_a_preloaded_agent_that_starts_threads_processes_are_started_by_exec_which_is_said_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, library) = (folder.path().join("agent.c"), folder.path().join("agent.so"));
+    std::fs::write(&source, AGENT).unwrap();
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-pthread", "-o"]).arg(&library).arg(&source).status();
+    if !compiled.is_ok_and(|status| status.success()) {
+        eprintln!("there is no C compiler");
+        return;
+    }
+    for path in [SCENARIOS, PLAIN_MAIN, TOKIO_MAIN] {
+        let mut command = program(path);
+        command.arg("quick").env("LD_PRELOAD", &library).env("PROCESSION_START", "fork-server");
+        let printed = succeed(&mut command);
+        let said = printed.stderr.matches("started by exec").count();
+        assert_eq!(said, usize::from(path == SCENARIOS), "{printed}");
+    }
+}
+
+#[test]
+fn a_program_with_tokios_main_works_and_its_main_runs_once() {
+    assert_eq!(succeed(&mut program(TOKIO_MAIN)).stdout, "done once\n");
+}
+
+#[test]
+fn a_program_with_a_plain_main_works_and_its_main_runs_once() {
+    assert_eq!(succeed(&mut program(PLAIN_MAIN)).stdout, "done once\n");
+}
+
+#[test]
+fn a_trigger_that_was_set_by_hand_is_refused_at_once() {
+    for path in [SCENARIOS, TOKIO_MAIN, PLAIN_MAIN] {
+        for trigger in ["main", "init", "1", ""] {
+            let printed = finish(program(path).arg("quick").env("PROCESSION_ENTER", trigger));
+            assert_eq!(printed.code, Some(70), "{printed}");
+            assert!(printed.stderr.contains("PROCESSION_ENTER"), "{printed}");
+            assert_eq!(printed.stdout, "");
+        }
+    }
+}
+
+#[test]
+fn a_setting_in_the_environment_that_means_nothing_is_an_error_that_names_what_does() {
+    for (variable, value, wanted) in [
+        ("PROCESSION_START", "fork", "write `fork-server` or `exec`"),
+        ("PROCESSION_START", "", "write `fork-server` or `exec`"),
+        ("PROCESSION_LINK", "tcp", "`socket` or `pipe`"),
+        ("PROCESSION_LINK", "memory", "`socket` or `pipe`"),
+    ] {
+        for path in [SCENARIOS, TOKIO_MAIN, PLAIN_MAIN] {
+            let printed = finish(program(path).arg("quick").env(variable, value));
+            assert_eq!(printed.code, Some(1), "{variable}={value}: {printed}");
+            assert!(printed.stderr.contains(variable), "{variable}={value}: {printed}");
+            assert!(printed.stderr.contains(wanted), "{variable}={value}: {printed}");
+        }
+    }
+}
