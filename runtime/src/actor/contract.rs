@@ -186,7 +186,7 @@ pub(crate) struct ActorEntry {
 pub(crate) trait Chunk {
     /// The encoded input of the next item. It counts as begun from [`Chunk::begin`] on.
     fn next(&mut self) -> Option<Bytes>;
-    /// The item's function is entered.
+    /// The item's input is read, and then its function entered.
     fn begin(&mut self);
     /// The item is done: the outcome, written by `encode`.
     fn done(&mut self, kind: ItemKind, encode: &mut dyn FnMut(&mut Vec<u8>) -> Result<()>);
@@ -268,6 +268,9 @@ fn run_service<S: Service>(input: Bytes, page: Rc<Page>) -> LocalBoxFuture<'stat
 fn run_chunk<T: Task>(chunk: &mut dyn Chunk) -> LocalBoxFuture<'_, ()> {
     Box::pin(async move {
         while let Some(item) = chunk.next() {
+            // Reading the input runs the user's code too: an item that kills its worker so has begun, or it would run
+            // again for ever.
+            chunk.begin();
             let input = match T::decode_input(&mut &item[..]) {
                 Ok(input) => input,
                 Err(error) => {
@@ -275,7 +278,6 @@ fn run_chunk<T: Task>(chunk: &mut dyn Chunk) -> LocalBoxFuture<'_, ()> {
                     continue;
                 }
             };
-            chunk.begin();
             match T::call(input).await {
                 Ok(output) => chunk.done(ItemKind::Value, &mut |out| T::encode_output(&output, out)),
                 Err(error) => chunk.done(ItemKind::Failed, &mut |out| T::encode_error(&error, out)),
