@@ -1,5 +1,6 @@
 //! The workers of a pool, as the process sees them that holds it.
 
+use crate::actor::child;
 use crate::actor::conn::Answer;
 use crate::actor::handle::{Handle, unexpected};
 use crate::actor::row::NO_ROW;
@@ -55,8 +56,7 @@ impl Workers {
         name: Option<String>,
         timeout: Option<Duration>,
     ) -> Result<Workers> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let name = name.unwrap_or_else(|| format!("pool-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let name = name.unwrap_or_else(unnamed);
         // Collected before the first await: a failed start drops, and so kills, those that came up.
         let started = (0..n_workers).map(|idx| Worker::start(format!("{name}/{idx}"), timeout));
         let workers = try_join_all(started).await?;
@@ -199,6 +199,16 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The name of a pool that was given none: no other process has one of it, nor an earlier life of this actor.
+fn unnamed() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    match child::identity() {
+        None => format!("pool-{number}"),
+        Some(_) => format!("pool-{}-{number}", std::process::id()),
     }
 }
 
