@@ -122,6 +122,11 @@ impl Port {
         self.sender.close();
     }
 
+    /// The most bytes that a message may hold.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Waits until every answer is on its way.
     pub(crate) async fn flushed(&self) {
         // A client that is gone needs no answer.

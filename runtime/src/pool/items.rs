@@ -241,6 +241,10 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
         let size = self.sizing.next(self.left());
         items.reserve(size);
         while items.len() < size && body.len() < MOST_BYTES {
+            let is_too_much = |again: &Again<_>| !items.is_empty() && body.len() + again.bytes.len() > self.limit;
+            if self.again.front().is_some_and(is_too_much) {
+                break;
+            }
             if let Some(again) = self.again.pop_front() {
                 resend(again, &mut items, &mut body);
                 continue;
@@ -252,6 +256,16 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
             let idx = self.next;
             self.next += 1;
             match self.encode(&input, &mut body) {
+                // It does not fit with those before it, and is the first of the next chunk.
+                Ok(place) if !items.is_empty() && place.end > self.limit => {
+                    self.again.push_front(Again {
+                        idx,
+                        input: K::keep(input),
+                        retries: self.retries,
+                        bytes: body.split_off(place.start).into(),
+                    });
+                    break;
+                }
                 Ok(place) => items.push(Item {
                     idx,
                     input: K::keep(input),

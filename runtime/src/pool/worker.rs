@@ -99,7 +99,9 @@ struct Run<'a> {
     next: u64,
     /// Those of this chunk that were not sent yet.
     results: Vec<u8>,
-    /// They are no longer all in the outbox.
+    /// Where the last of them begins.
+    last: usize,
+    /// They are no longer all in the outbox, or are more than a message may hold.
     full: bool,
 }
 
@@ -117,7 +119,19 @@ impl<'a> Run<'a> {
             items,
             next: 0,
             results,
+            last: 0,
             full: false,
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Whether the result that begins there can be sent.
+    fn fits(&self, start: usize) -> Result<()> {
+        let (size, limit) = (self.results.len() - start, self.message.port.limit());
+        match size {
+            size if size > limit => Err(Error::too_large(size, limit)),
+            _ => Ok(()),
         }
     }
 }
@@ -142,7 +156,7 @@ impl Chunk for Run<'_> {
     fn done(&mut self, kind: ItemKind, encode: &mut dyn FnMut(&mut Vec<u8>) -> Result<()>) {
         let start = self.results.len();
         self.results.extend([kind as u8, 0, 0, 0, 0]);
-        if let Err(error) = encode(&mut self.results) {
+        if let Err(error) = encode(&mut self.results).and_then(|()| self.fits(start)) {
             self.results.truncate(start);
             self.results.extend([ItemKind::Fault as u8, 0, 0, 0, 0]);
             if codec::encode(&error, &mut self.results).is_err() {
@@ -151,7 +165,9 @@ impl Chunk for Run<'_> {
         }
         let length = (self.results.len() - start - ITEM_HEADER) as u32;
         self.results[start + 1..start + ITEM_HEADER].copy_from_slice(&length.to_le_bytes());
-        self.full |= !self.page.push_outbox(&self.results[start..]);
+        self.last = start;
+        let in_outbox = self.page.push_outbox(&self.results[start..]);
+        self.full |= !in_outbox || self.results.len() > self.message.port.limit();
     }
 
     fn is_full(&self) -> bool {
@@ -160,7 +176,14 @@ impl Chunk for Run<'_> {
 
     fn flush(&mut self) -> LocalBoxFuture<'_, ()> {
         Box::pin(async move {
-            self.message.part(Bytes::from(std::mem::take(&mut self.results)));
+            let mut results = std::mem::take(&mut self.results);
+            if results.len() > self.message.port.limit() {
+                // It is the last that made them too many: before it they were not.
+                let last = results.split_off(self.last);
+                self.message.part(Bytes::from(results));
+                results = last;
+            }
+            self.message.part(Bytes::from(results));
             self.message.port.flushed().await;
             self.page.reset_outbox(self.next);
             self.full = false;
