@@ -73,6 +73,17 @@ impl Row {
         }
     }
 
+    /// Its position in the registry, or an error that names it.
+    pub(crate) fn registered(&'static self) -> Result<u32> {
+        match self.position() {
+            NO_ROW => Err(Error::with_kind(
+                ErrorKind::NotInBuild,
+                format_args!("`{}` is not in this build: start it from the same binary", self.key),
+            )),
+            position => Ok(position),
+        }
+    }
+
     /// Its position in the registry: how it travels.
     pub(crate) fn position(&'static self) -> u32 {
         let offset = (std::ptr::from_ref(self) as usize).wrapping_sub(ROWS.as_ptr() as usize);

@@ -282,6 +282,7 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
     }
 
     fn encode(&self, input: &T::Input, body: &mut Vec<u8>) -> Result<Range<usize>> {
+        T::row().registered()?;
         let start = body.len();
         body.extend([0; 4]);
         let encoded = T::encode_input(input, body).and_then(|()| match body.len() - start {

@@ -114,7 +114,7 @@ pub struct Tree {
 }
 
 impl<R> Spec<R> {
-    fn new(kind: BodyKind, row: u32, label: &str, input: Result<Vec<u8>>) -> Self {
+    fn new(kind: BodyKind, row: &'static Row, input: Result<Vec<u8>>) -> Self {
         let limit = control::client().settings().frame_limit;
         let node = input.and_then(|input| match input.len() {
             size if size > limit => Err(Error::too_large(size, limit)),
@@ -124,10 +124,10 @@ impl<R> Spec<R> {
                 work: Work::Process(Process {
                     body: Body {
                         kind,
-                        row,
+                        row: row.registered()?,
                         input: Bytes::from(input),
                     },
-                    label: label.to_owned(),
+                    label: row.key.name.to_owned(),
                     outbox: 0,
                     item_timeout: None,
                     joined: false,
@@ -209,13 +209,13 @@ impl<R: Handle> Spec<R> {
 /// The spec of an actor: what `#[actor]` makes of the arguments of `#[init]`.
 #[doc(hidden)]
 pub fn actor_spec<A: Actor, R>(input: Result<Vec<u8>>) -> Spec<R> {
-    Spec::new(BodyKind::Actor, A::row().position(), A::row().key.name, input)
+    Spec::new(BodyKind::Actor, A::row(), input)
 }
 
 /// The spec of a service: what `#[service]` makes of its arguments.
 #[doc(hidden)]
 pub fn service_spec<S: Service>(input: Result<Vec<u8>>) -> Spec<ServiceRef> {
-    Spec::new(BodyKind::Service, S::row().position(), S::row().key.name, input)
+    Spec::new(BodyKind::Service, S::row(), input)
 }
 
 impl Marker for ServiceMarker {

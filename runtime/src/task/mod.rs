@@ -299,7 +299,7 @@ impl<T: Task> Builder<T> {
         let process = node::Process {
             body: Body {
                 kind: BodyKind::Task,
-                row: row.position(),
+                row: row.registered()?,
                 input: Bytes::from(input),
             },
             label: row.key.name.to_owned(),
