@@ -112,16 +112,7 @@ impl Config {
 
     fn host(&self) -> Result<host::Config> {
         let start = StartMode::from_env()?.or(self.start_mode).unwrap_or_default();
-        let link = match std::env::var("PROCESSION_LINK") {
-            Ok(kind) => kind.parse()?,
-            Err(_) => self.link.unwrap_or_default(),
-        };
-        if link == LinkKind::Memory {
-            return Err(Error::with_kind(
-                ErrorKind::Invalid,
-                "PROCESSION_LINK is `socket` or `pipe`",
-            ));
-        }
+        let link = link_from_env()?.or(self.link).unwrap_or_default();
         Ok(host::Config {
             start,
             link,
@@ -129,6 +120,21 @@ impl Config {
             replay: observe::replay::sink,
             log: observe::setup::filter,
         })
+    }
+}
+
+/// What `PROCESSION_LINK` says; `None` if it is not set.
+fn link_from_env() -> Result<Option<LinkKind>> {
+    let Some(value) = std::env::var_os("PROCESSION_LINK") else {
+        return Ok(None);
+    };
+    let name = value.to_string_lossy();
+    match name.parse() {
+        Ok(LinkKind::Memory) | Err(_) => Err(Error::with_kind(
+            ErrorKind::Invalid,
+            format_args!("unknown kind of link `{name}` in PROCESSION_LINK: write `socket` or `pipe`"),
+        )),
+        Ok(kind) => Ok(Some(kind)),
     }
 }
 
