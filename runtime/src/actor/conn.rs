@@ -47,6 +47,8 @@ struct Calls {
     waiting: HashMap<u64, Waiting>,
     /// No message is taken any more.
     closed: bool,
+    /// Nobody here holds it any more. That the link is closed says less: it is also when its other end is gone.
+    given_up: bool,
 }
 
 /// A call in flight.
@@ -148,6 +150,7 @@ impl Conn {
 
     /// Closes it, once all that was accepted is on its way.
     pub(crate) fn close(&self) {
+        self.lock().given_up = true;
         self.sender.close();
     }
 
@@ -305,8 +308,8 @@ async fn drive(conn: Arc<Conn>, mut driver: Driver, mut fate: oneshot::Receiver<
             Next::Fate(word) => return finish(conn, &mut driver, word),
         }
     };
-    if conn.sender.is_closed() {
-        return; // we closed it ourselves: nobody is left who could call
+    if conn.lock().given_up {
+        return; // nobody is left who could call
     }
     if fault.is_none()
         && let Ok(word) = tokio::time::timeout(EOF_GRACE, &mut fate).await
