@@ -1,3 +1,16 @@
+//! What the tests share: deadlines, faults, a look into `/proc`, and programs run to be killed.
 //!
+//! Nothing here waits without a deadline, and nothing sleeps for an event: [`deadline`] is the one place that polls.
 
+pub mod count;
+pub mod deadline;
+pub mod fault;
+pub mod marker;
 pub mod misuse;
+pub mod proc;
+pub mod program;
+
+pub use count::Counts;
+pub use deadline::{within, until};
+pub use fault::Fault;
+pub use marker::Marker;

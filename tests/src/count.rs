@@ -1,0 +1,77 @@
+//! What a process can leak, counted.
+
+use crate::deadline::{PATIENCE, holds_within};
+use crate::proc;
+use std::collections::BTreeSet;
+use std::fs;
+
+/// What this process and its children hold now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counts {
+    pub descriptors: usize,
+    pub threads: usize,
+    pub children: usize,
+    pub zombies: usize,
+    /// Mappings of anonymous shared memory.
+    pub shared_maps: usize,
+    /// Named shared memory.
+    pub named_memory: BTreeSet<String>,
+    /// Private folders of named pipes.
+    pub fifo_folders: BTreeSet<String>,
+}
+
+impl Counts {
+    pub fn now() -> Self {
+        let children = proc::children_of(std::process::id());
+        Counts {
+            descriptors: proc::descriptors(std::process::id()),
+            threads: names("/proc/self/task").len(),
+            zombies: children.iter().filter(|child| child.state == 'Z').count(),
+            children: children.len(),
+            shared_maps: maps("memfd:"),
+            named_memory: having("/dev/shm", "procession"),
+            fifo_folders: having(std::env::temp_dir(), &format!("procession-fifo-{}", std::process::id())),
+        }
+    }
+
+    /// Waits until no more is held than was held then.
+    ///
+    /// # Panics
+    ///
+    /// If that does not come to be.
+    pub async fn return_to(&self) {
+        if !holds_within(PATIENCE, || Counts::now().is_within(self)).await {
+            panic!("leaked: {:#?}\nof {self:#?}\nopen: {:#?}", Counts::now(), open());
+        }
+    }
+
+    fn is_within(&self, before: &Counts) -> bool {
+        self.descriptors <= before.descriptors
+            && self.threads <= before.threads
+            && self.children <= before.children
+            && self.zombies == 0
+            && self.shared_maps <= before.shared_maps
+            && self.named_memory.is_subset(&before.named_memory)
+            && self.fifo_folders.is_subset(&before.fifo_folders)
+    }
+}
+
+fn names(folder: impl AsRef<std::path::Path>) -> BTreeSet<String> {
+    let listed = fs::read_dir(folder).into_iter().flatten().flatten();
+    listed.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn having(folder: impl AsRef<std::path::Path>, part: &str) -> BTreeSet<String> {
+    names(folder).into_iter().filter(|name| name.contains(part)).collect()
+}
+
+fn maps(part: &str) -> usize {
+    fs::read_to_string("/proc/self/maps").unwrap_or_default().lines().filter(|line| line.contains(part)).count()
+}
+
+/// What the descriptors of this process are, to be read when they are too many.
+fn open() -> Vec<String> {
+    let listed = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let target = |path: std::path::PathBuf| fs::read_link(&path).map(|to| format!("{} -> {}", path.display(), to.display()));
+    listed.filter_map(|entry| target(entry.path()).ok()).collect()
+}
