@@ -68,12 +68,19 @@ impl Victim {
         tokio::task::yield_now().await;
         Cursed(fault)
     }
-    /// The fault comes when nothing is being handled: from a thread that is told to once this was answered.
+    /// The fault comes when nothing is being handled: from a thread, once that is told to.
     fn be_struck_while_idle(&self, fault: Fault, at: Marker) {
         std::thread::spawn(move || {
             while at.count() == 0 {
                 std::thread::yield_now();
             }
+            fault.strike();
+        });
+    }
+    /// The same on the process's own thread.
+    fn be_struck_by_a_task_while_idle(&self, fault: Fault, at: Marker) {
+        tokio::task::spawn_local(async move {
+            at.reached(1).await;
             fault.strike();
         });
     }
@@ -301,7 +308,12 @@ async fn while_idle(fault: Fault) {
     let victim = within(&cell, Victim::spawn()).await.expect(&cell);
     let mut exits = within(&cell, victim.monitor()).await.expect(&cell);
     let at = Marker::new();
-    within(&cell, victim.be_struck_while_idle(fault, at.clone())).await.expect(&cell);
+    // Where a process is entered before `main`, only its own thread can tell that its stack ran out.
+    if fault == Fault::StackOverflow {
+        within(&cell, victim.be_struck_by_a_task_while_idle(fault, at.clone())).await.expect(&cell);
+    } else {
+        within(&cell, victim.be_struck_while_idle(fault, at.clone())).await.expect(&cell);
+    }
     at.reach();
     // A panic ends the thread that it is on, and one that spins leaves the others free.
     if fault == Fault::Panic || !fault.ends() {
