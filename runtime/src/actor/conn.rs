@@ -21,7 +21,7 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -38,6 +38,9 @@ pub(crate) struct Conn {
     window: Window,
     link: LinkId,
     calls: Mutex<Calls>,
+    /// The word of the control plane that the actor died. Once it was given, no message is taken any more: whoever
+    /// heard of the death elsewhere reaches the next incarnation.
+    fate: Mutex<oneshot::Receiver<Fate>>,
 }
 
 #[derive(Debug, Default)]
@@ -101,16 +104,33 @@ impl Conn {
             window: Window::new(settings.window()),
             link: introduced.link,
             calls: Mutex::default(),
+            fate: Mutex::new(answered.fate.unwrap_or_else(|| oneshot::channel().1)),
         });
-        let fate = answered.fate.unwrap_or_else(|| oneshot::channel().1);
         lock(&OPEN).insert(conn.link, Arc::downgrade(&conn));
-        tokio::spawn(drive(conn.clone(), driver, fate));
+        tokio::spawn(drive(conn.clone(), driver));
         Ok(conn)
     }
 
     /// Whether it takes messages.
     pub(crate) fn is_open(&self) -> bool {
-        !self.lock().closed
+        !self.lock().closed && !self.is_doomed()
+    }
+
+    fn is_doomed(&self) -> bool {
+        !lock(&self.fate).is_empty()
+    }
+
+    /// Completes with the word that the actor died; `None`: it will never come.
+    async fn fate(&self) -> Option<Fate> {
+        poll_fn(|cx| self.poll_fate(cx)).await
+    }
+
+    fn poll_fate(&self, cx: &mut Context<'_>) -> Poll<Option<Fate>> {
+        let mut calls = self.lock();
+        let fate = ready!(std::pin::Pin::new(&mut *lock(&self.fate)).poll(cx));
+        // The word is taken: from here on this says that it was given.
+        calls.closed = true;
+        Poll::Ready(fate.ok())
     }
 
     /// Sends a request and waits for its end. Dropped, it takes the request back.
@@ -157,7 +177,7 @@ impl Conn {
     /// The number is taken and the frame queued under one lock: the order of numbers is the order on the link.
     fn queue(&self, head: Head, body: Bytes, answer: Option<oneshot::Sender<Answer>>) -> Result<u64, Closed> {
         let mut calls = self.lock();
-        if calls.closed {
+        if calls.closed || self.is_doomed() {
             return Err(Closed);
         }
         calls.last += 1;
@@ -284,7 +304,7 @@ impl Drop for Driven {
 }
 
 /// Moves frames until the actor is dead or nobody holds the connection.
-async fn drive(conn: Arc<Conn>, mut driver: Driver, mut fate: oneshot::Receiver<Fate>) {
+async fn drive(conn: Arc<Conn>, mut driver: Driver) {
     let driven = Driven(conn);
     let conn = &driven.0;
     let fault = loop {
@@ -293,9 +313,7 @@ async fn drive(conn: Arc<Conn>, mut driver: Driver, mut fate: oneshot::Receiver<
             if let Poll::Ready(next) = driver.poll_next(cx) {
                 return Poll::Ready(Next::Frame(next));
             }
-            std::pin::Pin::new(&mut fate)
-                .poll(cx)
-                .map(|fate| Next::Fate(fate.ok()))
+            conn.poll_fate(cx).map(Next::Fate)
         });
         match next.await {
             Next::Frame(Some(Ok(frame))) => {
@@ -312,15 +330,15 @@ async fn drive(conn: Arc<Conn>, mut driver: Driver, mut fate: oneshot::Receiver<
         return; // nobody is left who could call
     }
     if fault.is_none()
-        && let Ok(word) = tokio::time::timeout(EOF_GRACE, &mut fate).await
+        && let Ok(word) = tokio::time::timeout(EOF_GRACE, conn.fate()).await
     {
-        return finish(conn, &mut driver, word.ok());
+        return finish(conn, &mut driver, word);
     }
     control::client().broken(
         conn.link,
         fault.as_deref().unwrap_or("it closed its end of a link"),
     );
-    conn.end(fate.await.ok());
+    conn.end(conn.fate().await);
 }
 
 enum Next {
