@@ -1,0 +1,5 @@
+//! Prints the table of [`benches`].
+
+fn main() {
+    benches::main();
+}
