@@ -2,6 +2,7 @@
 
 use crate::kernel::{KernelMemory, emit_memory};
 use crate::record::{emit_bytes, emit_calls, emit_millis, emit_rate};
+use crate::section::wants;
 use crate::workload::{self, MIB, WINDOW, WORKERS, Workload, buffers, touch};
 use bytes::Bytes;
 use procession::prelude::*;
@@ -68,13 +69,28 @@ fn measured(result: procession::Result<()>) {
 
 async fn all(peer: &str, workload: Workload) -> procession::Result<()> {
     Config::new().frame_limit(128 * MIB).init()?;
-    calls(peer, workload).await?;
-    pipelined(peer, workload).await?;
-    casts(peer, workload).await?;
-    payloads(peer, workload).await?;
-    starts(peer, workload).await?;
-    deaths(peer, workload).await?;
-    maps(peer, workload).await
+    if wants("calls") {
+        calls(peer, workload).await?;
+    }
+    if wants("pipelined") {
+        pipelined(peer, workload).await?;
+    }
+    if wants("casts") {
+        casts(peer, workload).await?;
+    }
+    if wants("payloads") {
+        payloads(peer, workload).await?;
+    }
+    if wants("starts") {
+        starts(peer, workload).await?;
+    }
+    if wants("deaths") {
+        deaths(peer, workload).await?;
+    }
+    if wants("maps") {
+        maps(peer, workload).await?;
+    }
+    Ok(())
 }
 
 async fn started_by_exec(workload: Workload) -> procession::Result<()> {

@@ -18,12 +18,13 @@ pub(crate) enum Section {
 }
 
 /// What the command line says.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) brief: bool,
     pub(crate) json: bool,
     pub(crate) rounds: usize,
     section: Option<Section>,
+    only: Option<String>,
 }
 
 pub(crate) fn main() {
@@ -53,6 +54,7 @@ impl Options {
             json: false,
             rounds: 0,
             section: None,
+            only: None,
         };
         while let Some(word) = words.next() {
             match word.as_str() {
@@ -64,6 +66,7 @@ impl Options {
                         .and_then(|n| n.parse().ok())
                         .expect("a number of rounds")
                 }
+                "--only" => options.only = words.next(),
                 "--section" => options.section = words.next().and_then(|name| name.parse().ok()),
                 _ => {}
             }
@@ -73,6 +76,11 @@ impl Options {
         }
         options
     }
+}
+
+/// Whether a step is asked for: all are, unless the command line names one, which is for profiles.
+pub(crate) fn wants(step: &str) -> bool {
+    Options::get().only.is_none_or(|only| only == step)
 }
 
 impl Section {

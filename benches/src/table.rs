@@ -82,10 +82,10 @@ pub(crate) fn main(options: Options) {
             Section::MultiThread,
             Section::Exec,
         ] {
-            records.extend(start(section, options));
+            records.extend(start(section, &options));
         }
     }
-    let pairs = start(Section::Pairs, options);
+    let pairs = start(Section::Pairs, &options);
     if options.json {
         return;
     }
@@ -104,7 +104,7 @@ pub(crate) fn main(options: Options) {
 }
 
 /// Starts this program for a section of a round.
-fn start(section: Section, options: Options) -> Vec<Record> {
+fn start(section: Section, options: &Options) -> Vec<Record> {
     let mut command = Command::new(std::env::current_exe().expect("the path of this program"));
     command
         .args(["--section", section.name()])
