@@ -30,7 +30,10 @@ impl Counts {
             children: children.len(),
             shared_maps: maps("memfd:"),
             named_memory: having("/dev/shm", "procession"),
-            fifo_folders: having(std::env::temp_dir(), &format!("procession-fifo-{}", std::process::id())),
+            fifo_folders: having(
+                std::env::temp_dir(),
+                &format!("procession-fifo-{}", std::process::id()),
+            ),
         }
     }
 
@@ -58,20 +61,31 @@ impl Counts {
 
 fn names(folder: impl AsRef<std::path::Path>) -> BTreeSet<String> {
     let listed = fs::read_dir(folder).into_iter().flatten().flatten();
-    listed.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    listed
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 fn having(folder: impl AsRef<std::path::Path>, part: &str) -> BTreeSet<String> {
-    names(folder).into_iter().filter(|name| name.contains(part)).collect()
+    names(folder)
+        .into_iter()
+        .filter(|name| name.contains(part))
+        .collect()
 }
 
 fn maps(part: &str) -> usize {
-    fs::read_to_string("/proc/self/maps").unwrap_or_default().lines().filter(|line| line.contains(part)).count()
+    fs::read_to_string("/proc/self/maps")
+        .unwrap_or_default()
+        .lines()
+        .filter(|line| line.contains(part))
+        .count()
 }
 
 /// What the descriptors of this process are, to be read when they are too many.
 fn open() -> Vec<String> {
     let listed = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    let target = |path: std::path::PathBuf| fs::read_link(&path).map(|to| format!("{} -> {}", path.display(), to.display()));
+    let target = |path: std::path::PathBuf| {
+        fs::read_link(&path).map(|to| format!("{} -> {}", path.display(), to.display()))
+    };
     listed.filter_map(|entry| target(entry.path()).ok()).collect()
 }

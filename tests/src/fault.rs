@@ -62,13 +62,19 @@ impl Fault {
     pub fn is_reason(self, reason: &ExitReason) -> bool {
         match (self, reason) {
             (Fault::Panic, ExitReason::Panicked(panic)) => {
-                panic.message == MESSAGE && panic.location.contains("fault.rs") && !panic.backtrace.offsets.is_empty()
+                panic.message == MESSAGE
+                    && panic.location.contains("fault.rs")
+                    && !panic.backtrace.offsets.is_empty()
             }
             (Fault::Abort, ExitReason::Signaled { signal, .. }) => *signal == Signal::SIGABRT as i32,
             (Fault::Exit(code), ExitReason::Exited(exited)) => code == *exited,
             (Fault::Segfault, ExitReason::Signaled { signal, .. }) => *signal == Signal::SIGSEGV as i32,
-            (Fault::Kill, ExitReason::Signaled { signal, core }) => *signal == Signal::SIGKILL as i32 && !core,
-            (Fault::Terminate, ExitReason::Signaled { signal, core }) => *signal == Signal::SIGTERM as i32 && !core,
+            (Fault::Kill, ExitReason::Signaled { signal, core }) => {
+                *signal == Signal::SIGKILL as i32 && !core
+            }
+            (Fault::Terminate, ExitReason::Signaled { signal, core }) => {
+                *signal == Signal::SIGTERM as i32 && !core
+            }
             (Fault::StackOverflow, ExitReason::StackOverflow { .. }) => true,
             _ => false,
         }

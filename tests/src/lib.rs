@@ -11,6 +11,6 @@ pub mod proc;
 pub mod program;
 
 pub use count::Counts;
-pub use deadline::{within, until};
+pub use deadline::{until, within};
 pub use fault::Fault;
 pub use marker::Marker;

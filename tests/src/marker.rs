@@ -13,7 +13,7 @@ use crate::deadline::until;
 pub struct Marker {
     path: PathBuf,
     #[serde(skip)]
-    owned: Option<std::sync::Arc<Owned>>,
+    _owned: Option<std::sync::Arc<Owned>>,
 }
 
 #[derive(Debug)]
@@ -26,13 +26,19 @@ impl Marker {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("procession-tests-{}-{n}", std::process::id()));
         fs::write(&path, "").expect("a file for a marker");
-        Marker { owned: Some(std::sync::Arc::new(Owned(path.clone()))), path }
+        Marker {
+            owned: Some(std::sync::Arc::new(Owned(path.clone()))),
+            path,
+        }
     }
 
     /// One more; says how often before.
     pub fn reach(&self) -> u64 {
         let before = self.count();
-        let mut file = OpenOptions::new().append(true).open(&self.path).expect("the marker's file");
+        let mut file = OpenOptions::new()
+            .append(true)
+            .open(&self.path)
+            .expect("the marker's file");
         file.write_all(b".").expect("a mark");
         before
     }
@@ -44,7 +50,10 @@ impl Marker {
 
     /// Waits until it was reached that often.
     pub async fn reached(&self, times: u64) {
-        until(format!("a marker was reached {times} times"), || self.count() >= times).await;
+        until(format!("a marker was reached {times} times"), || {
+            self.count() >= times
+        })
+        .await;
     }
 }
 

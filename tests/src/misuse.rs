@@ -10,7 +10,11 @@ const PATIENCE: &str = "120";
 /// The command for a program that is killed when it hangs.
 pub fn program(path: impl AsRef<Path>) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--signal=KILL", PATIENCE]).arg(path.as_ref()).env("RUST_BACKTRACE", "0").stdin(Stdio::null());
+    command
+        .args(["--signal=KILL", PATIENCE])
+        .arg(path.as_ref())
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null());
     command
 }
 
@@ -62,7 +66,11 @@ pub struct Talking {
 
 impl Talking {
     pub fn with(command: &mut Command) -> Self {
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let said = BufReader::new(process.stdout.take().unwrap());
         Talking { process, said }
     }
@@ -72,7 +80,11 @@ impl Talking {
         let mut line = String::new();
         loop {
             line.clear();
-            assert_ne!(self.said.read_line(&mut line).unwrap(), 0, "it ended before it said `{word}`");
+            assert_ne!(
+                self.said.read_line(&mut line).unwrap(),
+                0,
+                "it ended before it said `{word}`"
+            );
             if let Some(rest) = line.strip_prefix(word) {
                 return rest.trim().to_owned();
             }

@@ -51,8 +51,11 @@ pub fn descendants_of(ancestor: u32) -> Vec<Entry> {
     let mut known = BTreeSet::from([ancestor]);
     let mut found = Vec::new();
     loop {
-        let next: Vec<_> =
-            all.iter().filter(|entry| known.contains(&entry.parent) && !known.contains(&entry.pid)).cloned().collect();
+        let next: Vec<_> = all
+            .iter()
+            .filter(|entry| known.contains(&entry.parent) && !known.contains(&entry.pid))
+            .cloned()
+            .collect();
         if next.is_empty() {
             return found;
         }
@@ -70,7 +73,8 @@ pub fn descriptors(pid: u32) -> usize {
 pub fn resident_kib(pid: u32) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or(0)
+    line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// Where the executable of a process begins: the same in clones of one image, another in each that was executed.
@@ -81,12 +85,18 @@ pub fn base(pid: u32) -> Option<String> {
 
 fn all() -> Vec<Entry> {
     let listed = fs::read_dir("/proc").expect("/proc").flatten();
-    listed.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(entry).collect()
+    listed
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(entry)
+        .collect()
 }
 
 fn parse(pid: u32, stat: &str) -> Option<Entry> {
     // The name may hold spaces and parentheses: what follows its last one is well-formed.
-    let (name, rest) = (stat.split_once('(')?.1.rsplit_once(')')?.0, stat.rsplit_once(") ")?.1);
+    let (name, rest) = (
+        stat.split_once('(')?.1.rsplit_once(')')?.0,
+        stat.rsplit_once(") ")?.1,
+    );
     let fields: Vec<_> = rest.split_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
     Some(Entry {

@@ -48,14 +48,21 @@ impl Program {
     /// Starts it with these arguments and without a terminal.
     pub fn start(executable: impl AsRef<Path>, arguments: &[&str]) -> Self {
         let mut command = Command::new("setsid");
-        command.arg(executable.as_ref()).args(arguments).stdin(Stdio::null());
+        command
+            .arg(executable.as_ref())
+            .args(arguments)
+            .stdin(Stdio::null());
         Self::run(command)
     }
 
     /// Starts it with a terminal of its own, in whose foreground it is.
     pub fn start_on(terminal: OwnedFd, executable: impl AsRef<Path>, arguments: &[&str]) -> Self {
         let mut command = Command::new("setsid");
-        command.arg("--ctty").arg(executable.as_ref()).args(arguments).stdin(terminal);
+        command
+            .arg("--ctty")
+            .arg(executable.as_ref())
+            .args(arguments)
+            .stdin(terminal);
         Self::run(command)
     }
 
@@ -65,10 +72,17 @@ impl Program {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("procession-program-{}-{n}", std::process::id()));
         fs::create_dir(&folder).expect("a folder for a program");
-        command.env("TMPDIR", &folder).env("RUST_BACKTRACE", "0").stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .env("TMPDIR", &folder)
+            .env("RUST_BACKTRACE", "0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("a program");
         let (sender, lines) = channel();
-        let (out, err) = (child.stdout.take().expect("its output"), child.stderr.take().expect("its errors"));
+        let (out, err) = (
+            child.stdout.take().expect("its output"),
+            child.stderr.take().expect("its errors"),
+        );
         let errs = sender.clone();
         std::thread::spawn(move || {
             let lines = BufReader::new(out).lines().map_while(Result::ok);
@@ -78,7 +92,13 @@ impl Program {
             let lines = BufReader::new(err).lines().map_while(Result::ok);
             lines.for_each(|line| drop(errs.send((Stream::Err, line))));
         });
-        Program { child, lines, heard: Vec::new(), errors: Vec::new(), folder }
+        Program {
+            child,
+            lines,
+            heard: Vec::new(),
+            errors: Vec::new(),
+            folder,
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -95,13 +115,20 @@ impl Program {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => {
-                    let found = line.1.strip_prefix(start).filter(|_| line.0 == Stream::Out).map(str::to_owned);
+                    let found = line
+                        .1
+                        .strip_prefix(start)
+                        .filter(|_| line.0 == Stream::Out)
+                        .map(str::to_owned);
                     self.keep(line);
                     if let Some(rest) = found {
                         return rest;
                     }
                 }
-                Err(why) => panic!("no `{start}` ({why}) in {:#?}\nerrors: {:#?}", self.heard, self.errors),
+                Err(why) => panic!(
+                    "no `{start}` ({why}) in {:#?}\nerrors: {:#?}",
+                    self.heard, self.errors
+                ),
             }
         }
     }
@@ -140,7 +167,12 @@ impl Program {
                 Err(RecvTimeoutError::Timeout) => panic!("somebody holds its output open: {:#?}", self.heard),
             }
         }
-        let left = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        let left = fs::read_dir(&self.folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
         Ended {
             status: status.expect("an end"),
             out: std::mem::take(&mut self.heard),
@@ -168,7 +200,10 @@ impl Drop for Program {
 impl Ended {
     /// The code that a shell shows: 128 and the number of the signal, where one ended it.
     pub fn code(&self) -> i32 {
-        self.status.code().or_else(|| self.status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
+        self.status
+            .code()
+            .or_else(|| self.status.signal().map(|signal| 128 + signal))
+            .unwrap_or(-1)
     }
 }
 

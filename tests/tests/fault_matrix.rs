@@ -160,15 +160,23 @@ fn is_reason(fault: Fault, cause: KillCause, reason: &ExitReason) -> bool {
 
 async fn in_a_task(fault: Fault) {
     let cell = format!("{fault:?} in a task");
-    let process = within(&cell, Process::spawn(struck, Some(fault))).await.expect(&cell);
+    let process = within(&cell, Process::spawn(struck, Some(fault)))
+        .await
+        .expect(&cell);
     joined(&cell, fault, process).await;
     let cell = format!("{fault:?} in an async task");
-    let process = within(&cell, Process::spawn(struck_between_awaits, fault)).await.expect(&cell);
+    let process = within(&cell, Process::spawn(struck_between_awaits, fault))
+        .await
+        .expect(&cell);
     joined(&cell, fault, process).await;
 
     let cell = format!("{fault:?} in a task that is told to stop");
     if !fault.ends() {
-        let process = Process::builder(struck, Some(fault)).shutdown(SHORT).spawn().await.expect(&cell);
+        let process = Process::builder(struck, Some(fault))
+            .shutdown(SHORT)
+            .spawn()
+            .await
+            .expect(&cell);
         within(&cell, process.terminate()).await.expect(&cell);
         let reason = within(&cell, process.wait()).await;
         assert_eq!(reason, ExitReason::Killed(KillCause::ShutdownTime), "{cell}");
@@ -177,7 +185,9 @@ async fn in_a_task(fault: Fault) {
 
 async fn in_the_output_of_a_task(fault: Fault) {
     let cell = format!("{fault:?} in the output of a task");
-    let process = within(&cell, Process::spawn(struck_in_its_output, fault)).await.expect(&cell);
+    let process = within(&cell, Process::spawn(struck_in_its_output, fault))
+        .await
+        .expect(&cell);
     joined(&cell, fault, process).await;
 }
 
@@ -194,7 +204,11 @@ where
     assert!(is_reason(fault, KillCause::Asked, &reason), "{cell}: {reason:?}");
     assert!(!process.is_alive(), "{cell}");
     match within(cell, process.join()).await {
-        Err(TaskError::Died { reason: joined, begun, .. }) => {
+        Err(TaskError::Died {
+            reason: joined,
+            begun,
+            ..
+        }) => {
             assert_eq!(joined, reason, "{cell}");
             assert!(begun, "{cell}");
         }
@@ -206,7 +220,9 @@ where
 async fn begun(cell: &str, pid: u32) {
     let ticks = || {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let user = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split_whitespace().nth(11)?.parse::<u64>().ok());
+        let user = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.split_whitespace().nth(11)?.parse::<u64>().ok());
         user.unwrap_or(0)
     };
     until(format!("{cell}: it spins"), || ticks() >= 3).await;
@@ -222,12 +238,19 @@ async fn in_an_item_of_a_pool(fault: Fault) {
 
     let alone = within(&cell, pool.run(struck, Some(fault))).await;
     is_blamed(&cell, fault, &alone);
-    assert!(within(&cell, pool.run(struck, None)).await.is_ok(), "{cell}: the next");
+    assert!(
+        within(&cell, pool.run(struck, None)).await.is_ok(),
+        "{cell}: the next"
+    );
 
     // Those before it and behind it in the same chunk are untouched.
     let inputs = [None, None, Some(fault), None, Some(fault), None];
     let outcomes: Vec<_> = {
-        let mapped = pool.map(struck, inputs).chunk_size(inputs.len()).with_input().unordered();
+        let mapped = pool
+            .map(struck, inputs)
+            .chunk_size(inputs.len())
+            .with_input()
+            .unordered();
         within(&cell, mapped.collect()).await
     };
     assert_eq!(outcomes.len(), inputs.len(), "{cell}");
@@ -241,7 +264,10 @@ async fn in_an_item_of_a_pool(fault: Fault) {
     let cell = format!("{fault:?} in the output of an item of a pool");
     let written = within(&cell, pool.run(struck_in_its_output, fault)).await;
     is_blamed(&cell, fault, &written);
-    assert!(within(&cell, pool.run(struck, None)).await.is_ok(), "{cell}: the next");
+    assert!(
+        within(&cell, pool.run(struck, None)).await.is_ok(),
+        "{cell}: the next"
+    );
 }
 
 fn is_blamed<T: std::fmt::Debug>(cell: &str, fault: Fault, outcome: &Result<T, TaskError>) {
@@ -256,16 +282,33 @@ fn is_blamed<T: std::fmt::Debug>(cell: &str, fault: Fault, outcome: &Result<T, T
 }
 
 async fn in_a_method(fault: Fault) {
-    struck_by(&format!("{fault:?} in a `&mut` method"), fault, |victim| victim.alone(fault)).await;
-    struck_by(&format!("{fault:?} in an async `&mut` method"), fault, |v| v.alone_between_awaits(fault)).await;
-    struck_by(&format!("{fault:?} in a `&self` method"), fault, |v| v.beside_others(fault)).await;
-    struck_by(&format!("{fault:?} in an async `&self` method"), fault, |v| v.beside_others_between_awaits(fault))
-        .await;
+    struck_by(&format!("{fault:?} in a `&mut` method"), fault, |victim| {
+        victim.alone(fault)
+    })
+    .await;
+    struck_by(&format!("{fault:?} in an async `&mut` method"), fault, |v| {
+        v.alone_between_awaits(fault)
+    })
+    .await;
+    struck_by(&format!("{fault:?} in a `&self` method"), fault, |v| {
+        v.beside_others(fault)
+    })
+    .await;
+    struck_by(&format!("{fault:?} in an async `&self` method"), fault, |v| {
+        v.beside_others_between_awaits(fault)
+    })
+    .await;
 }
 
 async fn in_a_reply(fault: Fault) {
-    struck_by(&format!("{fault:?} in a reply"), fault, |victim| victim.reply(fault)).await;
-    struck_by(&format!("{fault:?} in a later reply"), fault, |victim| victim.reply_later(fault)).await;
+    struck_by(&format!("{fault:?} in a reply"), fault, |victim| {
+        victim.reply(fault)
+    })
+    .await;
+    struck_by(&format!("{fault:?} in a later reply"), fault, |victim| {
+        victim.reply_later(fault)
+    })
+    .await;
 }
 
 async fn struck_by<T: std::fmt::Debug + 'static>(
@@ -291,16 +334,25 @@ async fn struck_by<T: std::fmt::Debug + 'static>(
         other => panic!("{cell}: {other:?}"),
     }
     let exit = within(cell, exits.next()).await.expect(cell);
-    assert!(is_reason(fault, KillCause::Asked, &exit.reason), "{cell}: the monitor heard {:?}", exit.reason);
+    assert!(
+        is_reason(fault, KillCause::Asked, &exit.reason),
+        "{cell}: the monitor heard {:?}",
+        exit.reason
+    );
     assert_eq!((Some(exit.pid), exit.last), (pid, false), "{cell}");
 
     // The same ref reaches the next incarnation, also before it is up.
-    within(cell, victim.be_struck_while_idle(Fault::Spin, Marker::new())).await.expect(cell);
+    within(cell, victim.be_struck_while_idle(Fault::Spin, Marker::new()))
+        .await
+        .expect(cell);
     assert_ne!(within(cell, victim.pid()).await.expect(cell), pid, "{cell}");
     within(cell, victim.stop()).await.expect(cell);
     let exit = within(cell, exits.next()).await.expect(cell);
     assert_eq!((exit.reason, exit.last), (ExitReason::Shutdown, true), "{cell}");
-    assert!(within(cell, exits.next()).await.is_none(), "{cell}: an exit after the last");
+    assert!(
+        within(cell, exits.next()).await.is_none(),
+        "{cell}: an exit after the last"
+    );
 }
 
 async fn while_idle(fault: Fault) {
@@ -310,14 +362,20 @@ async fn while_idle(fault: Fault) {
     let at = Marker::new();
     // Where a process is entered before `main`, only its own thread can tell that its stack ran out.
     if fault == Fault::StackOverflow {
-        within(&cell, victim.be_struck_by_a_task_while_idle(fault, at.clone())).await.expect(&cell);
+        within(&cell, victim.be_struck_by_a_task_while_idle(fault, at.clone()))
+            .await
+            .expect(&cell);
     } else {
-        within(&cell, victim.be_struck_while_idle(fault, at.clone())).await.expect(&cell);
+        within(&cell, victim.be_struck_while_idle(fault, at.clone()))
+            .await
+            .expect(&cell);
     }
     at.reach();
     // A panic ends the thread that it is on, and one that spins leaves the others free.
     if fault == Fault::Panic || !fault.ends() {
-        within(&cell, victim.be_struck_while_idle(Fault::Panic, at.clone())).await.expect(&cell);
+        within(&cell, victim.be_struck_while_idle(Fault::Panic, at.clone()))
+            .await
+            .expect(&cell);
         within(&cell, victim.kill()).await.expect(&cell);
         let exit = within(&cell, exits.next()).await.expect(&cell);
         assert_eq!(exit.reason, ExitReason::Killed(KillCause::Asked), "{cell}");
@@ -325,7 +383,9 @@ async fn while_idle(fault: Fault) {
         let exit = within(&cell, exits.next()).await.expect(&cell);
         assert!(fault.is_reason(&exit.reason), "{cell}: {:?}", exit.reason);
     }
-    within(&cell, victim.be_struck_while_idle(Fault::Panic, at)).await.expect(&cell);
+    within(&cell, victim.be_struck_while_idle(Fault::Panic, at))
+        .await
+        .expect(&cell);
     within(&cell, victim.stop()).await.expect(&cell);
 }
 
@@ -344,7 +404,12 @@ async fn in_init(fault: Fault) {
     assert_eq!(error.kind(), ErrorKind::Init, "{cell}: {error}");
     assert!(error.to_string().contains(&words(fault)), "{cell}: {error}");
     // The first start decides, and the name is free again.
-    let hale = within(&cell, Unborn::spec(fault, births.clone(), 0).name("unborn").spawn()).await.expect(&cell);
+    let hale = within(
+        &cell,
+        Unborn::spec(fault, births.clone(), 0).name("unborn").spawn(),
+    )
+    .await
+    .expect(&cell);
     assert_eq!(births.count(), 2, "{cell}");
     within(&cell, hale.stop()).await.expect(&cell);
 }
@@ -377,7 +442,11 @@ async fn in_init_after_a_restart(fault: Fault) {
         within(&cell, unborn.kill()).await.expect(&cell);
     }
     let exit = within(&cell, exits.next()).await.expect(&cell);
-    assert!(is_reason(fault, KillCause::Asked, &exit.reason), "{cell}: {:?}", exit.reason);
+    assert!(
+        is_reason(fault, KillCause::Asked, &exit.reason),
+        "{cell}: {:?}",
+        exit.reason
+    );
     within(&cell, unborn.hello()).await.expect(&cell);
     assert_eq!(births.count(), 3, "{cell}");
     within(&cell, unborn.stop()).await.expect(&cell);
@@ -405,7 +474,11 @@ async fn in_a_service(fault: Fault) {
     }
     within(&cell, service.stop()).await.expect(&cell);
     let exit = within(&cell, exits.next()).await.expect(&cell);
-    let expected = if fault.ends() { ExitReason::Shutdown } else { ExitReason::Killed(KillCause::ShutdownTime) };
+    let expected = if fault.ends() {
+        ExitReason::Shutdown
+    } else {
+        ExitReason::Killed(KillCause::ShutdownTime)
+    };
     assert_eq!((exit.reason, exit.last), (expected, true), "{cell}");
     within(&cell, gate.stop()).await.expect(&cell);
 }

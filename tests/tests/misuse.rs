@@ -73,7 +73,11 @@ impl Diary {
     #[terminate]
     fn close(&mut self) {
         use std::io::Write;
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&self.0).unwrap();
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&self.0)
+            .unwrap();
         writeln!(file, "{}", self.1).unwrap();
     }
 }
@@ -146,14 +150,21 @@ impl Task for Elsewhere {
 
 fn is_not_in_build(error: &Error) {
     assert_eq!(error.kind(), ErrorKind::NotInBuild, "{error}");
-    assert!(error.to_string().contains("`elsewhere::cube` is not in this build"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("`elsewhere::cube` is not in this build"),
+        "{error}"
+    );
 }
 
 #[procession::test]
 async fn a_task_that_is_not_in_this_build_is_named() {
     is_not_in_build(&Process::spawn(Elsewhere, ()).await.unwrap_err());
     let pool = Pool::new(1).await.unwrap();
-    let TaskError::Other(error) = pool.run(Elsewhere, ()).await.unwrap_err() else { panic!("another error") };
+    let TaskError::Other(error) = pool.run(Elsewhere, ()).await.unwrap_err() else {
+        panic!("another error")
+    };
     is_not_in_build(&error);
     assert_eq!(pool.run(double, 2).await.unwrap(), 4);
 }
@@ -237,16 +248,50 @@ const NOT_READ: &str = "it will not be read";
 
 #[procession::test]
 async fn a_tasks_value_that_cannot_be_written_or_read_is_an_error_that_names_its_type() {
-    is_codec(&Process::spawn(takes, FailsToWrite).await.unwrap_err(), NOT_WRITTEN);
-    is_codec(&other(Process::spawn(takes, FailsToRead).await.unwrap().join().await), NOT_READ);
-    is_codec(&other(Process::spawn(gives, 1).await.unwrap().join().await), NOT_WRITTEN);
-    is_codec(&other(Process::spawn(gives, 2).await.unwrap().join().await), NOT_READ);
-    is_codec(&other(Process::spawn(fails_with, 1).await.unwrap().join().await), NOT_WRITTEN);
-    is_codec(&other(Process::spawn(fails_with, 2).await.unwrap().join().await), NOT_READ);
-    let failed = Process::spawn(fails_with, 0).await.unwrap().join().await.unwrap_err();
+    is_codec(
+        &Process::spawn(takes, FailsToWrite).await.unwrap_err(),
+        NOT_WRITTEN,
+    );
+    is_codec(
+        &other(Process::spawn(takes, FailsToRead).await.unwrap().join().await),
+        NOT_READ,
+    );
+    is_codec(
+        &other(Process::spawn(gives, 1).await.unwrap().join().await),
+        NOT_WRITTEN,
+    );
+    is_codec(
+        &other(Process::spawn(gives, 2).await.unwrap().join().await),
+        NOT_READ,
+    );
+    is_codec(
+        &other(Process::spawn(fails_with, 1).await.unwrap().join().await),
+        NOT_WRITTEN,
+    );
+    is_codec(
+        &other(Process::spawn(fails_with, 2).await.unwrap().join().await),
+        NOT_READ,
+    );
+    let failed = Process::spawn(fails_with, 0)
+        .await
+        .unwrap()
+        .join()
+        .await
+        .unwrap_err();
     assert!(matches!(failed, TaskError::Failed(Sound)));
-    let died = Process::spawn(takes, PanicsWhenRead).await.unwrap().join().await.unwrap_err();
-    let TaskError::Died { reason: ExitReason::Panicked(panic), .. } = died else { panic!("{died}") };
+    let died = Process::spawn(takes, PanicsWhenRead)
+        .await
+        .unwrap()
+        .join()
+        .await
+        .unwrap_err();
+    let TaskError::Died {
+        reason: ExitReason::Panicked(panic),
+        ..
+    } = died
+    else {
+        panic!("{died}")
+    };
     assert_eq!(panic.message, "it panics when read");
 }
 
@@ -254,10 +299,25 @@ async fn a_tasks_value_that_cannot_be_written_or_read_is_an_error_that_names_its
 async fn in_a_pool_a_value_that_cannot_travel_costs_its_own_item_alone() {
     let pool = Pool::new(2).await.unwrap();
     for chunk_size in [1, 5] {
-        let inputs = [Sound, FailsToWrite, Sound, FailsToRead, Sound, PanicsWhenRead, Sound, AbortsWhenRead, Sound];
-        let mut outcomes = pool.map(takes, inputs).chunk_size(chunk_size).with_input().stream();
+        let inputs = [
+            Sound,
+            FailsToWrite,
+            Sound,
+            FailsToRead,
+            Sound,
+            PanicsWhenRead,
+            Sound,
+            AbortsWhenRead,
+            Sound,
+        ];
+        let mut outcomes = pool
+            .map(takes, inputs)
+            .chunk_size(chunk_size)
+            .with_input()
+            .stream();
         let mut seen = Vec::new();
-        while let Some((input, outcome)) = tokio::time::timeout(LONG, outcomes.next()).await.expect("a hang") {
+        while let Some((input, outcome)) = tokio::time::timeout(LONG, outcomes.next()).await.expect("a hang")
+        {
             seen.push(input);
             match input {
                 Sound => assert!(outcome.unwrap()),
@@ -268,12 +328,22 @@ async fn in_a_pool_a_value_that_cannot_travel_costs_its_own_item_alone() {
             }
         }
         assert_eq!(seen, inputs);
-        let outcomes: Vec<_> = pool.map(gives, [0, 1, 2, 0]).chunk_size(chunk_size).stream().collect().await;
+        let outcomes: Vec<_> = pool
+            .map(gives, [0, 1, 2, 0])
+            .chunk_size(chunk_size)
+            .stream()
+            .collect()
+            .await;
         let [first, unwritten, unread, last] = outcomes.try_into().unwrap();
         assert_eq!((first.unwrap(), last.unwrap()), (Sound, Sound));
         is_codec(&other(unwritten), NOT_WRITTEN);
         is_codec(&other(unread), NOT_READ);
-        let outcomes: Vec<_> = pool.map(fails_with, [0, 1, 2]).chunk_size(chunk_size).stream().collect().await;
+        let outcomes: Vec<_> = pool
+            .map(fails_with, [0, 1, 2])
+            .chunk_size(chunk_size)
+            .stream()
+            .collect()
+            .await;
         let [failed, unwritten, unread] = outcomes.try_into().unwrap();
         assert!(matches!(failed, Err(TaskError::Failed(Sound))));
         is_codec(&other(unwritten), NOT_WRITTEN);
@@ -339,7 +409,11 @@ async fn an_argument_of_init_that_cannot_travel_fails_the_spawn() {
     assert!(error.to_string().contains(NOT_READ), "{error}");
     let error = Porcelain::spawn(PanicsWhenRead).await.unwrap_err();
     assert!(error.to_string().contains("it panics when read"), "{error}");
-    let error = Supervisor::new("shelf").child(Porcelain::spec(FailsToWrite)).start().await.unwrap_err();
+    let error = Supervisor::new("shelf")
+        .child(Porcelain::spec(FailsToWrite))
+        .start()
+        .await
+        .unwrap_err();
     is_codec(&error, NOT_WRITTEN);
 }
 
@@ -415,7 +489,9 @@ async fn a_panic_of_the_input_iterator_reaches_the_caller_and_the_pool_goes_on()
     for _ in 0..5 {
         for panics_at in [0, 1, 7, 40] {
             let inputs = (0..100).inspect(move |n| assert_ne!(*n, panics_at, "no such input"));
-            let mapped = AssertUnwindSafe(pool.map(double, inputs).into_future()).catch_unwind().await;
+            let mapped = AssertUnwindSafe(pool.map(double, inputs).into_future())
+                .catch_unwind()
+                .await;
             let message = *mapped.unwrap_err().downcast::<String>().unwrap();
             assert!(message.contains("no such input"), "{message}");
             assert_eq!(pool.map(double, 0..4).await.unwrap(), [0, 2, 4, 6]);
@@ -441,7 +517,10 @@ async fn nests(depth: u32) -> Result<u32> {
 #[procession::test]
 async fn pools_nest() {
     let pool = Pool::new(2).await.unwrap();
-    assert_eq!(pool.map(doubles_by_a_pool_of_its_own, [3, 4, 5]).await.unwrap(), [6, 12, 20]);
+    assert_eq!(
+        pool.map(doubles_by_a_pool_of_its_own, [3, 4, 5]).await.unwrap(),
+        [6, 12, 20]
+    );
     assert_eq!(pool.run(nests, 3).await.unwrap(), 3);
 }
 
@@ -462,11 +541,18 @@ async fn a_task_starts_processes_of_its_own_which_end_with_it() {
     assert_eq!(doubled, 8);
     assert_ne!(parent, child);
     let ended = async {
-        while Process::active().await.unwrap().iter().any(|info| info.pid == Some(child)) {
+        while Process::active()
+            .await
+            .unwrap()
+            .iter()
+            .any(|info| info.pid == Some(child))
+        {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(LONG, ended).await.expect("what it started lives on");
+    tokio::time::timeout(LONG, ended)
+        .await
+        .expect("what it started lives on");
 }
 
 // ---- ends and garbage
@@ -480,10 +566,17 @@ fn leaves_with(code: i32) -> u64 {
 async fn a_task_that_calls_exit_is_told_from_one_that_returned() {
     let pool = Pool::new(1).await.unwrap();
     for code in [0, 1, 3, 70, 101, 255] {
-        let alone = Process::spawn(leaves_with, code).await.unwrap().join().await.unwrap_err();
+        let alone = Process::spawn(leaves_with, code)
+            .await
+            .unwrap()
+            .join()
+            .await
+            .unwrap_err();
         let pooled = pool.run(leaves_with, code).await.unwrap_err();
         for error in [alone, pooled] {
-            let TaskError::Died { reason, begun, .. } = error else { panic!("{error}") };
+            let TaskError::Died { reason, begun, .. } = error else {
+                panic!("{error}")
+            };
             assert_eq!(reason, ExitReason::Exited(code));
             assert!(begun);
         }
@@ -534,7 +627,10 @@ impl Vandal {
 
 fn protocol_error<T: std::fmt::Debug, E: std::fmt::Display>(outcome: Result<T, CallError<E>>) {
     match outcome {
-        Err(CallError::Died { reason: ExitReason::ProtocolError(what), .. }) => assert!(!what.is_empty()),
+        Err(CallError::Died {
+            reason: ExitReason::ProtocolError(what),
+            ..
+        }) => assert!(!what.is_empty()),
         Err(error) => panic!("expected a protocol error, got: {error}"),
         Ok(value) => panic!("expected a protocol error, got {value:?}"),
     }
@@ -545,19 +641,31 @@ async fn garbage_on_a_link_ends_the_child_that_wrote_it_and_nothing_else() {
     let (vandal, bystander) = (Vandal::spawn().await.unwrap(), Vandal::spawn().await.unwrap());
     let (was, unmoved) = (vandal.pid().await.unwrap(), bystander.pid().await.unwrap());
     let mut exits = vandal.monitor().await.unwrap();
-    protocol_error(tokio::time::timeout(LONG, vandal.babbles_and_waits()).await.expect("a hang"));
+    protocol_error(
+        tokio::time::timeout(LONG, vandal.babbles_and_waits())
+            .await
+            .expect("a hang"),
+    );
     let exit = exits.next().await.unwrap();
     assert!(matches!(exit.reason, ExitReason::ProtocolError(_)), "{exit}");
     assert_eq!(exit.pid, was);
     assert_ne!(vandal.pid().await.unwrap(), was);
-    protocol_error(tokio::time::timeout(LONG, vandal.babbles_to_the_host()).await.expect("a hang"));
+    protocol_error(
+        tokio::time::timeout(LONG, vandal.babbles_to_the_host())
+            .await
+            .expect("a hang"),
+    );
     assert_eq!(bystander.pid().await.unwrap(), unmoved);
 }
 
 #[procession::test]
 async fn an_answer_behind_garbage_is_not_believed() {
     let vandal = Vandal::spawn().await.unwrap();
-    protocol_error(tokio::time::timeout(LONG, vandal.babbles()).await.expect("a hang"));
+    protocol_error(
+        tokio::time::timeout(LONG, vandal.babbles())
+            .await
+            .expect("a hang"),
+    );
     assert_ne!(vandal.pid().await.unwrap(), std::process::id());
 }
 
@@ -565,22 +673,35 @@ async fn an_answer_behind_garbage_is_not_believed() {
 async fn garbage_to_an_actor_ends_the_client_that_wrote_it_and_not_the_actor() {
     let (vandal, actor) = (Vandal::spawn().await.unwrap(), Vandal::spawn().await.unwrap());
     let unmoved = actor.pid().await.unwrap();
-    protocol_error(tokio::time::timeout(LONG, vandal.babbles_to(actor.clone())).await.expect("a hang"));
+    protocol_error(
+        tokio::time::timeout(LONG, vandal.babbles_to(actor.clone()))
+            .await
+            .expect("a hang"),
+    );
     assert_eq!(actor.pid().await.unwrap(), unmoved);
 }
 
 #[procession::test]
 async fn a_child_that_closes_its_control_socket_is_ended_for_it() {
     let vandal = Vandal::spawn().await.unwrap();
-    protocol_error(tokio::time::timeout(LONG, vandal.hangs_up_on_the_host()).await.expect("a hang"));
+    protocol_error(
+        tokio::time::timeout(LONG, vandal.hangs_up_on_the_host())
+            .await
+            .expect("a hang"),
+    );
     assert_ne!(vandal.pid().await.unwrap(), std::process::id());
 }
 
 #[procession::test]
 async fn a_child_that_closes_all_its_descriptors_ends_and_nothing_hangs() {
     let vandal = Vandal::spawn().await.unwrap();
-    let outcome = tokio::time::timeout(LONG, vandal.hangs_up()).await.expect("a hang");
-    assert!(matches!(outcome, Err(CallError::Died { begun: true, .. })), "{outcome:?}");
+    let outcome = tokio::time::timeout(LONG, vandal.hangs_up())
+        .await
+        .expect("a hang");
+    assert!(
+        matches!(outcome, Err(CallError::Died { begun: true, .. })),
+        "{outcome:?}"
+    );
     assert_ne!(vandal.pid().await.unwrap(), std::process::id());
 }
 
@@ -594,10 +715,18 @@ fn closes_all_descriptors() -> u64 {
 async fn a_task_that_closes_all_its_descriptors_ends_and_costs_one_item() {
     let process = Process::spawn(closes_all_descriptors, ()).await.unwrap();
     let outcome = tokio::time::timeout(LONG, process.join()).await.expect("a hang");
-    assert!(matches!(outcome, Err(TaskError::Died { begun: true, .. })), "{outcome:?}");
+    assert!(
+        matches!(outcome, Err(TaskError::Died { begun: true, .. })),
+        "{outcome:?}"
+    );
     let pool = Pool::new(1).await.unwrap();
-    let outcome = tokio::time::timeout(LONG, pool.run(closes_all_descriptors, ())).await.expect("a hang");
-    assert!(matches!(outcome, Err(TaskError::Died { begun: true, .. }) | Ok(7)), "{outcome:?}");
+    let outcome = tokio::time::timeout(LONG, pool.run(closes_all_descriptors, ()))
+        .await
+        .expect("a hang");
+    assert!(
+        matches!(outcome, Err(TaskError::Died { begun: true, .. }) | Ok(7)),
+        "{outcome:?}"
+    );
     assert_eq!(pool.run(double, 2).await.unwrap(), 4);
 }
 
@@ -613,7 +742,15 @@ fn in_the_child() -> u32 {
 #[procession::test]
 async fn a_static_that_the_host_set_is_not_set_in_a_child() {
     IN_THE_HOST.store(7, Ordering::Relaxed);
-    assert_eq!(Process::spawn(in_the_child, ()).await.unwrap().join().await.unwrap(), 0);
+    assert_eq!(
+        Process::spawn(in_the_child, ())
+            .await
+            .unwrap()
+            .join()
+            .await
+            .unwrap(),
+        0
+    );
 }
 
 #[derive(Default)]

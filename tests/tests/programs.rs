@@ -10,7 +10,10 @@ const PLAIN_MAIN: &str = env!("CARGO_BIN_EXE_plain_main");
 
 fn play(scenario: &str) -> Printed {
     let printed = succeed(program(SCENARIOS).arg(scenario));
-    assert!(printed.stdout.ends_with(&format!("played {scenario}\n")), "{printed}");
+    assert!(
+        printed.stdout.ends_with(&format!("played {scenario}\n")),
+        "{printed}"
+    );
     printed
 }
 
@@ -82,7 +85,12 @@ fn a_program_whose_executable_is_deleted_goes_on() {
 #[test]
 fn a_program_that_is_process_1_works_and_reaps_orphans() {
     let unshare = ["--pid", "--fork", "--mount-proc"];
-    if !Command::new("unshare").args(unshare).arg("true").status().is_ok_and(|status| status.success()) {
+    if !Command::new("unshare")
+        .args(unshare)
+        .arg("true")
+        .status()
+        .is_ok_and(|status| status.success())
+    {
         eprintln!("this user may not make a namespace of processes");
         return;
     }
@@ -106,14 +114,21 @@ fn with_a_preloaded_agent_that_starts_threads_processes_are_started_by_exec_whic
     let folder = tempfile::tempdir().unwrap();
     let (source, library) = (folder.path().join("agent.c"), folder.path().join("agent.so"));
     std::fs::write(&source, AGENT).unwrap();
-    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-pthread", "-o"]).arg(&library).arg(&source).status();
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-pthread", "-o"])
+        .arg(&library)
+        .arg(&source)
+        .status();
     if !compiled.is_ok_and(|status| status.success()) {
         eprintln!("there is no C compiler");
         return;
     }
     for path in [SCENARIOS, PLAIN_MAIN, TOKIO_MAIN] {
         let mut command = program(path);
-        command.arg("quick").env("LD_PRELOAD", &library).env("PROCESSION_START", "fork-server");
+        command
+            .arg("quick")
+            .env("LD_PRELOAD", &library)
+            .env("PROCESSION_START", "fork-server");
         let printed = succeed(&mut command);
         let said = printed.stderr.matches("started by exec").count();
         assert_eq!(said, usize::from(path == SCENARIOS), "{printed}");

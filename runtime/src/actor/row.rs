@@ -78,7 +78,10 @@ impl Row {
         match self.position() {
             NO_ROW => Err(Error::with_kind(
                 ErrorKind::NotInBuild,
-                format_args!("`{}` is not in this build: start it from the same binary", self.key),
+                format_args!(
+                    "`{}` is not in this build: start it from the same binary",
+                    self.key
+                ),
             )),
             position => Ok(position),
         }

@@ -317,12 +317,6 @@ impl Granter {
         self.outstanding = self.outstanding.checked_sub(credit).unwrap_or_default();
         credit
     }
-
-    /// What arrived and was not given back.
-    #[cfg(test)]
-    pub(crate) fn outstanding(&self) -> Credit {
-        self.outstanding
-    }
 }
 
 fn wake(wakers: Vec<Waker>) {

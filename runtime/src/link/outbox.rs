@@ -74,10 +74,6 @@ enum Chunk {
 }
 
 impl Queue {
-    pub(super) fn is_empty(&self) -> bool {
-        self.segments.is_empty()
-    }
-
     /// Appends a frame whose head states the descriptors.
     pub(super) fn push(&mut self, head: Head, body: Body<'_>, fds: Vec<OwnedFd>) {
         let header = head.to_bytes(body.len());

@@ -164,6 +164,7 @@ impl Sender {
     }
 
     /// Whether frames are refused because the link is closed.
+    #[cfg(test)]
     pub(crate) fn is_closed(&self) -> bool {
         self.queue().closed
     }

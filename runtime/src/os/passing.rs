@@ -1,7 +1,7 @@
 //! Unix sockets that carry descriptors.
 //!
-//! Descriptors arrive close-on-exec. Those that did not fit into the process are lost, and the receiver is told by
-//! `truncated`; those that did are owned by the caller's vector, so none leaks.
+//! Descriptors arrive close-on-exec. Those that did not fit into the process are lost, and the receiver finds fewer
+//! than it was promised; those that did are owned by the caller's vector, so none leaks.
 
 use super::check;
 use std::io;
@@ -30,8 +30,6 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Received {
     pub(crate) bytes: usize,
-    /// Descriptors were sent for which there was no room in this process.
-    pub(crate) truncated: bool,
 }
 
 /// Whether to wait.
@@ -108,10 +106,7 @@ pub(crate) fn receive(
         }
     };
     detach(&message, fds);
-    Ok(Received {
-        bytes,
-        truncated: message.msg_flags & libc::MSG_CTRUNC != 0,
-    })
+    Ok(Received { bytes })
 }
 
 fn header(data: &mut libc::iovec) -> libc::msghdr {
@@ -182,7 +177,7 @@ mod tests {
         );
         let (mut buffer, mut fds) = ([0; 8], Vec::new());
         let received = receive(b.as_fd(), &mut buffer, &mut fds, Wait::No).unwrap();
-        assert_eq!((received.bytes, received.truncated, fds.len()), (3, false, 2));
+        assert_eq!((received.bytes, fds.len()), (3, 2));
         send(fds[0].as_fd(), b"x", &[], Wait::No).unwrap();
         assert_eq!(
             receive(d.as_fd(), &mut buffer, &mut fds, Wait::No).unwrap().bytes,

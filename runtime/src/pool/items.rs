@@ -241,7 +241,8 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
         let size = self.sizing.next(self.left());
         items.reserve(size);
         while items.len() < size && body.len() < MOST_BYTES {
-            let is_too_much = |again: &Again<_>| !items.is_empty() && body.len() + again.bytes.len() > self.limit;
+            let is_too_much =
+                |again: &Again<_>| !items.is_empty() && body.len() + again.bytes.len() > self.limit;
             if self.again.front().is_some_and(is_too_much) {
                 break;
             }

@@ -86,7 +86,9 @@ mod tests {
     fn the_last_chunks_are_shared_among_the_workers() {
         let mut sizing = Sizing::new(None, 2);
         sizing.took(1000, 1000);
-        (0..6).for_each(|_| drop(sizing.next(None)));
+        for _ in 0..6 {
+            sizing.next(None);
+        }
         assert_eq!(sizing.next(Some(100)), 25);
     }
 

@@ -336,10 +336,9 @@ impl Host {
         if let Some(child) = self.children.get_mut(&who.child) {
             child.since = Instant::now();
             let (id, cap) = (child.id, child.cap);
-            if let Some(starter) = child.starter.take() {
-                if !starter.started(id, cap, pid) {
-                    self.disown(id);
-                }
+            let starter = child.starter.take();
+            if starter.is_some_and(|starter| !starter.started(id, cap, pid)) {
+                self.disown(id);
             }
         }
         self.introduce_callers(who.child);

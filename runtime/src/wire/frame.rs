@@ -147,16 +147,6 @@ impl Flags {
 
     const KNOWN: u8 = Flags::END.0;
 
-    #[cfg(test)]
-    pub(crate) const fn contains(self, other: Flags) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    #[cfg(test)]
-    pub(crate) const fn with(self, other: Flags) -> Self {
-        Flags(self.0 | other.0)
-    }
-
     fn from_byte(byte: u8) -> Result<Self, FrameError> {
         match byte & !Flags::KNOWN {
             0 => Ok(Flags(byte)),

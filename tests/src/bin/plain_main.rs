@@ -15,7 +15,10 @@ async fn work() -> procession::Result<()> {
 
 fn main() -> procession::Result<()> {
     tokio::runtime::Runtime::new()?.block_on(work())?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work())?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work())?;
     println!("done once");
     Ok(())
 }

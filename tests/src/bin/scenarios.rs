@@ -38,7 +38,10 @@ fn leaves_with(code: i32) {
 #[task]
 fn leaves_an_orphan() -> u32 {
     let script = "sleep 0.05 & echo $!";
-    let output = std::process::Command::new("sh").args(["-c", script]).output().unwrap();
+    let output = std::process::Command::new("sh")
+        .args(["-c", script])
+        .output()
+        .unwrap();
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
@@ -119,7 +122,10 @@ async fn processes() -> Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NPROC)?;
     let (idlers, error) = until_it_fails().await;
     assert_eq!(error.kind(), ErrorKind::Spawn, "{error:#}");
-    assert!(error.to_string().contains(&format!("RLIMIT_NPROC is {soft}")), "{error}");
+    assert!(
+        error.to_string().contains(&format!("RLIMIT_NPROC is {soft}")),
+        "{error}"
+    );
     for idler in &idlers {
         assert_ne!(idler.pid().await?, std::process::id());
     }
@@ -140,15 +146,35 @@ async fn moves() -> Result<()> {
     std::env::set_current_dir(&folder)?;
     misuse::set_variable("MISUSE_SAYS", "hello");
     assert_eq!(Process::spawn(where_am_i, ()).await?.join().await?, folder);
-    assert_eq!(Process::spawn(variable, "MISUSE_SAYS".into()).await?.join().await?.as_deref(), Some("hello"));
+    assert_eq!(
+        Process::spawn(variable, "MISUSE_SAYS".into())
+            .await?
+            .join()
+            .await?
+            .as_deref(),
+        Some("hello")
+    );
     let pool = Pool::new(1).await?;
     assert_eq!(pool.run(where_am_i, ()).await?, folder);
     std::env::set_current_dir("/")?;
     misuse::set_variable("MISUSE_SAYS", "bye");
     assert_eq!(Process::spawn(where_am_i, ()).await?.join().await?, "/");
-    assert_eq!(Process::spawn(variable, "MISUSE_SAYS".into()).await?.join().await?.as_deref(), Some("bye"));
+    assert_eq!(
+        Process::spawn(variable, "MISUSE_SAYS".into())
+            .await?
+            .join()
+            .await?
+            .as_deref(),
+        Some("bye")
+    );
     // What triggers an entry is nowhere to be seen, or whatever a child starts would enter too.
-    assert_eq!(Process::spawn(variable, "PROCESSION_ENTER".into()).await?.join().await?, None);
+    assert_eq!(
+        Process::spawn(variable, "PROCESSION_ENTER".into())
+            .await?
+            .join()
+            .await?,
+        None
+    );
     Ok(())
 }
 
@@ -204,11 +230,16 @@ async fn foreign_wait() -> Result<()> {
 async fn rebuilt() -> Result<()> {
     quick().await?;
     println!("started");
-    tokio::task::spawn_blocking(misuse::wait_for_dismissal).await.map_err(procession::Error::new)?;
+    tokio::task::spawn_blocking(misuse::wait_for_dismissal)
+        .await
+        .map_err(procession::Error::new)?;
     quick().await?;
     // A fork server that is started anew comes from the same image.
     for server in servers() {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(server), nix::sys::signal::Signal::SIGKILL)?;
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(server),
+            nix::sys::signal::Signal::SIGKILL,
+        )?;
     }
     quick().await
 }
@@ -218,7 +249,9 @@ fn servers() -> Vec<i32> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     let children = tasks.flat_map(|task| {
         let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
+        text.split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .collect::<Vec<_>>()
     });
     children.collect()
 }
@@ -232,6 +265,8 @@ async fn process_1() -> Result<()> {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), gone).await.expect("the orphan was not reaped");
+    tokio::time::timeout(std::time::Duration::from_secs(20), gone)
+        .await
+        .expect("the orphan was not reaped");
     quick().await
 }

@@ -19,7 +19,6 @@ pub(crate) fn claim(newborn: Newborn) -> Newborn {
     }
 }
 
-use super::last_words::Report;
 use super::launch::{Child, Launcher};
 use super::mode::StartMode;
 use super::reason::{LastWords, Said, reason};
@@ -172,9 +171,4 @@ pub(super) async fn heard(child: Child) -> (String, Child) {
         .await
         .unwrap();
     (line, child)
-}
-
-/// The report in a child's page.
-pub(super) fn report(child: &Child) -> Option<Report> {
-    LastWords::read(&child.page).report
 }
