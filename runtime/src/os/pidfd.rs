@@ -5,6 +5,7 @@
 //! [`PidFd::kept_status`] on Linux 6.15 and later.
 
 use super::{check, check_long};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -65,6 +66,12 @@ impl PidFd {
     /// Whether the process still has its number: it lives, or nobody took its status.
     pub(crate) fn has_number(&self) -> bool {
         self.signal(0).is_ok()
+    }
+
+    /// Whether the process has ended, reaped or not.
+    pub(crate) fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
     /// Takes the status of an ended child and frees its number. `None`: it has not ended yet.

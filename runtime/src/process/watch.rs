@@ -84,6 +84,11 @@ impl Watch {
         self.body.pidfd.get_ref().signal(signal)
     }
 
+    /// Whether it has ended by now, noticed or not.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.body.pidfd.get_ref().has_ended()
+    }
+
     pub(crate) fn pid(&self) -> i32 {
         self.body.pid
     }

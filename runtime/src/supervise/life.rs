@@ -120,8 +120,11 @@ impl Life {
         self.strike();
     }
 
-    /// Kills it for what it did.
+    /// Kills it for what it did. One that is dead already did nothing: its end is what broke its links.
     pub(crate) fn condemn(&mut self, fault: String) {
+        if self.watch.has_ended() {
+            return;
+        }
         self.said.fault.get_or_insert(fault);
         self.strike();
     }
