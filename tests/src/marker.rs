@@ -27,7 +27,7 @@ impl Marker {
         let path = std::env::temp_dir().join(format!("procession-tests-{}-{n}", std::process::id()));
         fs::write(&path, "").expect("a file for a marker");
         Marker {
-            owned: Some(std::sync::Arc::new(Owned(path.clone()))),
+            _owned: Some(std::sync::Arc::new(Owned(path.clone()))),
             path,
         }
     }
