@@ -6,8 +6,9 @@
 //! **The end.** Only the control plane says that an actor died, with the reason and the number of the last message that
 //! had begun; an end of file says nothing (a grandchild may hold the socket open, or the actor have closed it). When
 //! the word comes, everything that the actor had managed to write is read first, and those answers delivered; the
-//! calls that are left end as `Died`, each with whether it had begun. An actor that closes its link, or writes what is
-//! no frame, is reported to the control plane, which kills it: the word comes then too.
+//! calls that are left end as `Died`, each with whether it had begun; after an orderly end, those that had not begun
+//! are as if never sent. An actor that closes its link, or writes what is no frame, is reported to the control plane,
+//! which kills it: the word comes then too.
 
 use crate::error::{CallError, Error, Result};
 use crate::exit::ExitReason;
@@ -242,10 +243,16 @@ impl Conn {
         // Without a fate the runtime is going down, and the senders are dropped unheard.
         let Some(fate) = fate else { return };
         for (seq, Waiting { answer, parts }) in waiting {
+            let begun = seq <= fate.begun;
+            if !begun && fate.reason.is_normal() {
+                // It came too late for an actor that stopped in order, and lost nothing by it: unanswered, it goes to
+                // the next incarnation, or hears that there is none.
+                continue;
+            }
             let salvage = fate.salvage.clone().filter(|salvage| salvage.seq == seq);
             let reply = Reply::Died {
                 reason: fate.reason.clone(),
-                begun: seq <= fate.begun,
+                begun,
                 salvage,
             };
             let _ = answer.send(Answer { parts, reply });
