@@ -151,6 +151,13 @@ impl Message {
         self.port.release(self.body.len());
     }
 
+    /// It came too late. A request goes elsewhere when its sender learns of the end; a one-way message is lost.
+    pub(crate) fn unheard(&self) {
+        if !self.answered {
+            tracing::warn!("a one-way message came when the actor was stopping, and was not handled");
+        }
+    }
+
     /// Remembers what runs for it, so that a cancel finds it.
     pub(crate) fn runs(&self, task: AbortHandle) {
         if !self.answered {

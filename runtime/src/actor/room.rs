@@ -108,11 +108,8 @@ impl<A: Actor> Room<A> {
 impl<A: Actor> Serve for Room<A> {
     fn deliver(self: Rc<Self>, message: Message) {
         if self.stopping.get() {
-            message.taken();
-            return message.settle(Outcome::Fault(Error::with_kind(
-                ErrorKind::Stopped,
-                "the actor is stopping",
-            )));
+            // Not begun and not answered: its sender learns of the end, and sends it to the next incarnation, if any.
+            return message.unheard();
         }
         let Some(method) = A::METHODS.get(message.method as usize) else {
             message.taken();
