@@ -150,7 +150,7 @@ fn with_raw(kind: LinkKind, limit: usize) -> (Half, Raw) {
 async fn frames_arrive_in_order_with_heads_and_bodies(kind: LinkKind) {
     let ((a, a_driver), (_b, mut b)) = connect(kind, DEFAULT_LIMIT);
     listen(a_driver);
-    for seq in 0..200 {
+    for seq in 0..100 {
         let head = Head {
             kind: Kind::Request,
             flags: Flags::END,
@@ -164,7 +164,7 @@ async fn frames_arrive_in_order_with_heads_and_bodies(kind: LinkKind) {
             _ => a.send(head, body, Vec::new()).unwrap(),
         }
     }
-    for seq in 0..200 {
+    for seq in 0..100 {
         let Incoming { head, body, fds } = receive(&mut b).await;
         assert_eq!(
             (head.seq, head.method, head.aux),
@@ -178,7 +178,7 @@ async fn frames_arrive_in_order_with_heads_and_bodies(kind: LinkKind) {
 
 async fn frames_of_many_threads_arrive_whole_and_in_the_order_of_each(kind: LinkKind) {
     const THREADS: u64 = 4;
-    const FRAMES: u64 = 500;
+    const FRAMES: u64 = 300;
     let ((a, a_driver), (_b, mut b)) = connect(kind, DEFAULT_LIMIT);
     listen(a_driver);
     for thread in 0..THREADS {
@@ -368,7 +368,7 @@ async fn a_closed_side_still_reads(kind: LinkKind) {
 }
 
 async fn a_close_from_another_thread_is_never_missed(kind: LinkKind) {
-    for _ in 0..200 {
+    for _ in 0..50 {
         let ((a, a_driver), (_b, mut b)) = connect(kind, DEFAULT_LIMIT);
         listen(a_driver);
         let closing = std::thread::spawn(move || a.close());
