@@ -184,10 +184,8 @@ pub(crate) struct ActorEntry {
 
 /// Some items of a pool, handed out one by one to the task that maps them.
 pub(crate) trait Chunk {
-    /// The encoded input of the next item. It counts as begun from [`Chunk::begin`] on.
-    fn next(&mut self) -> Option<Bytes>;
-    /// The item's input is read, and then its function entered.
-    fn begin(&mut self);
+    /// The encoded input of the next item, which has begun from here on: reading it runs the user's code too.
+    fn next(&mut self) -> Option<&[u8]>;
     /// The item is done: the outcome, written by `encode`.
     fn done(&mut self, kind: ItemKind, encode: &mut dyn FnMut(&mut Vec<u8>) -> Result<()>);
     /// Whether the results must leave before the next item.
@@ -267,11 +265,8 @@ fn run_service<S: Service>(input: Bytes, page: Rc<Page>) -> LocalBoxFuture<'stat
 
 fn run_chunk<T: Task>(chunk: &mut dyn Chunk) -> LocalBoxFuture<'_, ()> {
     Box::pin(async move {
-        while let Some(item) = chunk.next() {
-            // Reading the input runs the user's code too: an item that kills its worker so has begun, or it would run
-            // again for ever.
-            chunk.begin();
-            let input = match T::decode_input(&mut &item[..]) {
+        while let Some(mut item) = chunk.next() {
+            let input = match T::decode_input(&mut item) {
                 Ok(input) => input,
                 Err(error) => {
                     chunk.done(ItemKind::Fault, &mut |out| Ok(codec::encode(&error, out)?));

@@ -6,7 +6,7 @@ use crate::error::{Error, Result, TaskError};
 use crate::exit::ExitReason;
 use crate::wire::codec;
 use crate::wire::control::Salvage;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -86,11 +86,11 @@ pub(super) fn sort<T: Task, I>(
         }
     };
     for part in parts {
-        sorted.take(&mut items, &mut Results(part));
+        sorted.take(&mut items, &mut Results(&part));
     }
     match reply {
         Reply::Value(last, nanos) => {
-            sorted.take(&mut items, &mut Results(last));
+            sorted.take(&mut items, &mut Results(&last));
             sorted.nanos = Some(nanos);
             sorted.fail(items, &Error::msg("the worker gave no result for this item"));
         }
@@ -127,7 +127,7 @@ pub(super) fn sort<T: Task, I>(
 
 impl<T: Task, I> Sorted<T, I> {
     /// Takes results for the items that are next.
-    fn take(&mut self, items: &mut impl Iterator<Item = Item<I>>, results: &mut Results) {
+    fn take(&mut self, items: &mut impl Iterator<Item = Item<I>>, results: &mut Results<'_>) {
         for result in results {
             let Some(Item { idx, input, .. }) = items.next() else {
                 break;
@@ -142,7 +142,7 @@ impl<T: Task, I> Sorted<T, I> {
 
     /// Takes what was in a dead worker's outbox: those of its results that came already are passed over.
     fn salvage(&mut self, items: &mut impl Iterator<Item = Item<I>>, Salvage { base, results, .. }: Salvage) {
-        let mut results = Results(results);
+        let mut results = Results(&results);
         let Some(came) = (self.done.len() as u64).checked_sub(base) else {
             return;
         };
@@ -181,23 +181,20 @@ impl<T: Task, I> Sorted<T, I> {
 }
 
 /// Results one after another, as a worker wrote them. Malformed ones end it.
-struct Results(Bytes);
+struct Results<'a>(&'a [u8]);
 
-impl Iterator for Results {
-    type Item = (u8, Bytes);
+impl<'a> Iterator for Results<'a> {
+    type Item = (u8, &'a [u8]);
 
-    fn next(&mut self) -> Option<(u8, Bytes)> {
-        if self.0.remaining() < ITEM_HEADER {
-            return None;
-        }
-        let kind = self.0.get_u8();
-        let length = self.0.get_u32_le() as usize;
-        (length <= self.0.remaining()).then(|| (kind, self.0.split_to(length)))
+    fn next(&mut self) -> Option<Self::Item> {
+        let (&[kind, ref length @ ..], rest) = self.0.split_first_chunk::<ITEM_HEADER>()?;
+        let (result, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        self.0 = rest;
+        Some((kind, result))
     }
 }
 
-fn decode<T: Task>((kind, bytes): (u8, Bytes)) -> Outcome<T> {
-    let mut bytes = &bytes[..];
+fn decode<T: Task>((kind, mut bytes): (u8, &[u8])) -> Outcome<T> {
     match kind {
         0 => T::decode_output(&mut bytes).map_err(TaskError::Other),
         1 => Err(T::decode_error(&mut bytes).map_or_else(TaskError::Other, TaskError::Failed)),

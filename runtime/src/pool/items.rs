@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 
 use super::chunk::{Again, Chunk, Done, Item, Outcome, Sorted, sort};
 use super::progress::Progress;
-use super::sizing::{MOST_BYTES, Sizing};
+use super::sizing::{DEPTH, MOST_BYTES, Sizing};
 use super::workers::{Turn, Workers};
 
 /// Whether inputs are given back with their outcomes.
@@ -192,12 +192,14 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
     /// Gives chunks to workers, as long as there are both.
     fn send(&mut self, cx: &mut Context<'_>) {
         while self.has_work() {
-            let busy = self.workers.least_load() > 0 && !self.sent.is_empty();
-            if busy && !self.sizing.ahead(self.left()) {
+            let depth = self.sizing.depth(self.left());
+            let enough = self.sent.len() >= depth * self.workers.count();
+            if enough && self.workers.least_load() > 0 {
                 return;
             }
             let turn = match self.turn.take().or_else(|| self.workers.try_turn()) {
                 Some(turn) => turn,
+                None if depth > DEPTH => self.workers.extra_turn(),
                 None => match self.poll_turn(cx) {
                     Poll::Ready(Ok(turn)) => turn,
                     Poll::Ready(Err(error)) => return self.give_up(&error),

@@ -3,6 +3,8 @@
 //! A chunk should take about as long as it is worth: long enough that its way there and back does not count, short
 //! enough that the work stays even among workers and a slow item holds up few others. Workers say how long a chunk took,
 //! so the size follows the items; it grows in steps, since the first items may not be like the rest.
+//!
+//! Where chunks are shorter than their way, since their size was asked for, a worker has several of them waiting.
 
 use std::time::Duration;
 
@@ -11,6 +13,15 @@ const GOAL: Duration = Duration::from_millis(2);
 
 /// The most by which one chunk is larger than the last.
 const STEP: usize = 8;
+
+/// What should wait at a worker while it runs a chunk: longer than an answer and the next chunk are on their way.
+const AHEAD: Duration = Duration::from_micros(200);
+
+/// How many chunks a worker may have: one that runs, and one that waits so that it need not.
+pub(super) const DEPTH: usize = 2;
+
+/// The same where chunks are short.
+const MOST_DEPTH: usize = 64;
 
 /// The most items in a chunk, and the most encoded bytes.
 const MOST: usize = 1 << 16;
@@ -56,9 +67,20 @@ impl Sizing {
         self.cost = Some(self.cost.map_or(cost, |old| old + (cost - old) / 4.0));
     }
 
-    /// Whether a worker should have a chunk waiting while it runs another: not where that keeps it from an idle one.
-    pub(super) fn ahead(&self, left: Option<usize>) -> bool {
-        left.is_none_or(|left| left > 2 * self.n_workers) && (self.cost.is_some() || self.fixed.is_some())
+    /// How many chunks each worker should have: more than the one that it runs only where that keeps none from an idle
+    /// worker.
+    pub(super) fn depth(&self, left: Option<usize>) -> usize {
+        if left.is_some_and(|left| left <= DEPTH * self.n_workers) {
+            return 1;
+        }
+        match (self.cost, self.fixed) {
+            (Some(cost), fixed) => {
+                let chunk = cost * fixed.unwrap_or(self.last).max(1) as f64;
+                (1 + (AHEAD.as_nanos() as f64 / chunk.max(1.0)) as usize).clamp(DEPTH, MOST_DEPTH)
+            }
+            (None, Some(_)) => DEPTH,
+            (None, None) => 1,
+        }
     }
 }
 
@@ -90,6 +112,25 @@ mod tests {
             sizing.next(None);
         }
         assert_eq!(sizing.next(Some(100)), 25);
+    }
+
+    #[test]
+    fn short_chunks_wait_at_a_worker_by_the_dozen_and_long_ones_alone() {
+        let mut sizing = Sizing::new(Some(1), 2);
+        assert_eq!(sizing.depth(None), DEPTH);
+        sizing.took(1, 10_000);
+        assert_eq!(sizing.depth(None), 21);
+        let mut sizing = Sizing::new(Some(1), 2);
+        sizing.took(1, 5_000_000);
+        assert_eq!(sizing.depth(Some(200)), DEPTH);
+    }
+
+    #[test]
+    fn the_last_items_wait_for_whoever_is_idle_first() {
+        let mut sizing = Sizing::new(None, 2);
+        assert_eq!(sizing.depth(None), 1);
+        sizing.took(1, 10_000);
+        assert_eq!(sizing.depth(Some(4)), 1);
     }
 
     #[test]

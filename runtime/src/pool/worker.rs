@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exit::ExitReason;
 use crate::process::page::Page;
 use crate::wire::codec;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures::future::LocalBoxFuture;
 use std::rc::Rc;
 use std::time::Instant;
@@ -94,7 +94,8 @@ struct Run<'a> {
     page: &'a Page,
     timed: bool,
     message: &'a Message,
-    items: Bytes,
+    /// Those that have not begun, each with its length before it.
+    items: &'a [u8],
     /// The item that is next, from 0.
     next: u64,
     /// Those of this chunk that were not sent yet.
@@ -110,7 +111,7 @@ impl<'a> Run<'a> {
         let page = &*worker.page;
         page.begin_chunk(message.seq);
         page.begin(message.port.slot, message.seq);
-        let items = message.body.clone();
+        let items = &message.body[..];
         let results = Vec::with_capacity(items.len());
         Run {
             page,
@@ -137,20 +138,13 @@ impl Run<'_> {
 }
 
 impl Chunk for Run<'_> {
-    fn next(&mut self) -> Option<Bytes> {
-        if self.items.remaining() < 4 {
-            return None;
-        }
-        let length = self.items.get_u32_le() as usize;
-        if length > self.items.remaining() {
-            return None;
-        }
+    fn next(&mut self) -> Option<&[u8]> {
+        let (length, rest) = self.items.split_first_chunk()?;
+        let (item, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        self.items = rest;
         self.next += 1;
-        Some(self.items.split_to(length))
-    }
-
-    fn begin(&mut self) {
         self.page.begin_item(self.next, self.timed);
+        Some(item)
     }
 
     fn done(&mut self, kind: ItemKind, encode: &mut dyn FnMut(&mut Vec<u8>) -> Result<()>) {

@@ -19,8 +19,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How many chunks a worker may have: one that runs, and one that waits so that it need not.
-pub(super) const DEPTH: usize = 2;
+use super::sizing::DEPTH;
 
 /// Shared memory for the results of a chunk that were not sent yet.
 const OUTBOX: usize = 256 << 10;
@@ -47,7 +46,8 @@ struct Worker {
 pub(super) struct Turn {
     handle: Arc<Handle>,
     load: Arc<AtomicUsize>,
-    _permit: OwnedSemaphorePermit,
+    /// None of one that was taken beyond what all maps share.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Workers {
@@ -75,13 +75,18 @@ impl Workers {
     /// Waits until a worker can take a chunk: the one that has the fewest.
     pub(super) async fn turn(self: Arc<Self>) -> Result<Turn> {
         let permit = self.turns.clone().acquire_owned().await.map_err(|_| closed())?;
-        Ok(self.give(permit))
+        Ok(self.give(Some(permit)))
     }
 
     /// The same at once, if there is one.
     pub(super) fn try_turn(&self) -> Option<Turn> {
         let permit = self.turns.clone().try_acquire_owned().ok()?;
-        Some(self.give(permit))
+        Some(self.give(Some(permit)))
+    }
+
+    /// One more for a map whose chunks are so short that nobody else has to wait for them.
+    pub(super) fn extra_turn(&self) -> Turn {
+        self.give(None)
     }
 
     /// The fewest chunks that any worker has.
@@ -93,7 +98,7 @@ impl Workers {
             .unwrap_or(0)
     }
 
-    fn give(&self, permit: OwnedSemaphorePermit) -> Turn {
+    fn give(&self, permit: Option<OwnedSemaphorePermit>) -> Turn {
         let load = |worker: &&Worker| worker.load.load(Ordering::Relaxed);
         let idlest = self.workers.iter().min_by_key(load).expect("a pool has a worker");
         idlest.load.fetch_add(1, Ordering::Relaxed);
