@@ -66,25 +66,35 @@ impl Map {
     }
 
     /// Copies bytes in at `offset`; `false`, and nothing done, if they do not fit. One writer at a time.
-    pub(crate) fn copy_in(&self, offset: usize, mut bytes: &[u8]) -> bool {
+    pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) -> bool {
         if !self.has(offset, bytes.len()) {
             return false;
         }
-        let (mut index, mut within) = (offset / WORD, offset % WORD);
-        while !bytes.is_empty() {
-            let n = bytes.len().min(WORD - within);
-            let cell = self.cell(index);
-            // A whole word need not be read first; a part must keep what is beside it.
-            let mut word = if n == WORD {
-                [0; WORD]
-            } else {
-                cell.load(Relaxed).to_ne_bytes()
-            };
-            word[within..within + n].copy_from_slice(&bytes[..n]);
-            cell.store(u64::from_ne_bytes(word), Relaxed);
-            (bytes, index, within) = (&bytes[n..], index + 1, 0);
+        let within = offset % WORD;
+        let to_word = if within == 0 { 0 } else { bytes.len().min(WORD - within) };
+        let (first, bytes) = bytes.split_at(to_word);
+        self.copy_part(offset / WORD, within, first);
+        let words = bytes.chunks_exact(WORD);
+        let last = words.remainder();
+        let mut index = offset.div_ceil(WORD);
+        for word in words {
+            self.cell(index).store(u64::from_ne_bytes(word.try_into().expect("a word")), Relaxed);
+            index += 1;
         }
+        self.copy_part(index, 0, last);
         true
+    }
+
+    /// Copies less than a word into one, and keeps what is beside it. By shifts: a `memcpy` of a few bytes is slower.
+    fn copy_part(&self, index: usize, within: usize, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let cell = self.cell(index);
+        let part = bytes.iter().rev().fold(0, |part, byte| part << 8 | u64::from(*byte));
+        let mask = u64::MAX >> (64 - 8 * bytes.len()) << (8 * within);
+        let word = u64::from_le(cell.load(Relaxed)) & !mask | part << (8 * within);
+        cell.store(word.to_le(), Relaxed);
     }
 
     /// Copies `len` bytes out from `offset`; `None` if there are not as many.

@@ -42,8 +42,8 @@ pub(super) struct Again<I> {
     pub(super) bytes: Bytes,
 }
 
-/// The outcome of a task.
-pub(super) type Outcome<T> = Result<<T as Task>::Output, TaskError<<T as Task>::Error>>;
+/// The outcome of a task. Its error is large, and rare.
+pub(super) type Outcome<T> = Result<<T as Task>::Output, Box<TaskError<<T as Task>::Error>>>;
 
 /// An item with its outcome.
 pub(super) struct Done<T: Task, I> {
@@ -155,18 +155,18 @@ impl<T: Task, I> Sorted<T, I> {
     fn blame(&mut self, item: Option<Again<I>>, reason: ExitReason, timeout: Option<Duration>) {
         let Some(mut item) = item else { return };
         let outcome = match is_timeout(&reason) {
-            true => Err(TaskError::Timeout(timeout.unwrap_or_default())),
+            true => TaskError::Timeout(timeout.unwrap_or_default()),
             false if item.retries > 0 => {
                 item.retries -= 1;
                 self.alone = Some(item);
                 return;
             }
-            false => Err(TaskError::Died { reason, begun: true }),
+            false => TaskError::Died { reason, begun: true },
         };
         self.done.push(Done {
             idx: item.idx,
             input: item.input,
-            outcome,
+            outcome: Err(Box::new(outcome)),
         });
     }
 
@@ -174,7 +174,7 @@ impl<T: Task, I> Sorted<T, I> {
         let failed = items.map(|Item { idx, input, .. }| Done {
             idx,
             input,
-            outcome: Err(TaskError::Other(error.clone())),
+            outcome: Err(Box::new(TaskError::Other(error.clone()))),
         });
         self.done.extend(failed);
     }
@@ -195,12 +195,14 @@ impl<'a> Iterator for Results<'a> {
 }
 
 fn decode<T: Task>((kind, mut bytes): (u8, &[u8])) -> Outcome<T> {
-    match kind {
-        0 => T::decode_output(&mut bytes).map_err(TaskError::Other),
-        1 => Err(T::decode_error(&mut bytes).map_or_else(TaskError::Other, TaskError::Failed)),
-        2 => Err(TaskError::Other(codec::decode(bytes).unwrap_or_else(Error::from))),
-        other => Err(TaskError::Other(Error::msg(format_args!(
-            "a worker gave a result of kind {other}"
-        )))),
-    }
+    let error = match kind {
+        0 => match T::decode_output(&mut bytes) {
+            Ok(output) => return Ok(output),
+            Err(error) => TaskError::Other(error),
+        },
+        1 => T::decode_error(&mut bytes).map_or_else(TaskError::Other, TaskError::Failed),
+        2 => TaskError::Other(codec::decode(bytes).unwrap_or_else(Error::from)),
+        other => TaskError::Other(Error::msg(format_args!("a worker gave a result of kind {other}"))),
+    };
+    Err(Box::new(error))
 }

@@ -68,7 +68,7 @@ impl<I: Send + 'static> Keep<I> for WithInput {
 pub(super) type Kept<T, K> = <K as Keep<<T as Task>::Input>>::Kept;
 
 /// What a stream of a map yields.
-type Yielded<T, K> = <K as Keep<<T as Task>::Input>>::Item<Outcome<T>>;
+type Yielded<T, K> = <K as Keep<<T as Task>::Input>>::Item<Result<<T as Task>::Output, TaskError<<T as Task>::Error>>>;
 
 type Sent<K> = BoxFuture<'static, (Chunk<K>, Result<Answer>)>;
 
@@ -171,7 +171,10 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
             self.sizing.took(n_items, nanos);
         }
         self.progress.advance(done.len());
-        self.done.extend(done);
+        match self.done.is_empty() {
+            true => self.done = done.into(),
+            false => self.done.extend(done),
+        }
         self.again.extend(again);
         self.alone.extend(alone);
     }
@@ -307,7 +310,7 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
         self.done.push_back(Done {
             idx,
             input,
-            outcome: Err(TaskError::Other(error)),
+            outcome: Err(Box::new(TaskError::Other(error))),
         });
     }
 
@@ -371,7 +374,7 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Stream for Unorde
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let done = ready!(self.items.poll_done(cx));
         let first = done.and_then(VecDeque::pop_front);
-        Poll::Ready(first.map(|Done { input, outcome, .. }| K::give(input, outcome)))
+        Poll::Ready(first.map(|Done { input, outcome, .. }| K::give(input, outcome.map_err(|error| *error))))
     }
 }
 
@@ -384,7 +387,7 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Stream for Ordere
             if let Some((input, outcome)) = this.early.front_mut().and_then(Option::take) {
                 this.early.pop_front();
                 this.next += 1;
-                return Poll::Ready(Some(K::give(input, outcome)));
+                return Poll::Ready(Some(K::give(input, outcome.map_err(|error| *error))));
             }
             let Some(done) = ready!(this.items.poll_done(cx)) else {
                 return Poll::Ready(None);

@@ -134,7 +134,7 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Future for MapFut
                 }
                 match outcome {
                     Ok(output) => this.outputs[place] = Some((input, output)),
-                    Err(error) => return Poll::Ready(Err(error)),
+                    Err(error) => return Poll::Ready(Err(*error)),
                 }
             }
         }
