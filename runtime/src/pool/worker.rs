@@ -86,6 +86,9 @@ impl Worker {
         self.page.end_chunk();
         let results = Bytes::from(std::mem::take(&mut run.results));
         message.finish(results, begin.elapsed().as_nanos() as u64);
+        // The next chunk takes the outbox over: what was in it has to be with the kernel by then.
+        message.port.flush_now();
+        message.port.flushed().await;
     }
 }
 
