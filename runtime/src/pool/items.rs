@@ -19,6 +19,9 @@ use super::progress::Progress;
 use super::sizing::{DEPTH, MOST_BYTES, Sizing};
 use super::workers::{Turn, Workers};
 
+/// For how many items of a chunk there is room from the start: a chunk may be said to be larger than memory.
+const MOST_RESERVED: usize = 1 << 10;
+
 /// Whether inputs are given back with their outcomes.
 pub trait Keep<I>: 'static {
     /// What is kept of an input.
@@ -244,7 +247,7 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
             };
         }
         let size = self.sizing.next(self.left());
-        items.reserve(size);
+        items.reserve(size.min(MOST_RESERVED));
         while items.len() < size && body.len() < MOST_BYTES {
             let is_too_much =
                 |again: &Again<_>| !items.is_empty() && body.len() + again.bytes.len() > self.limit;
