@@ -12,6 +12,18 @@ pub(crate) fn raise_descriptors() {
     }
 }
 
+/// Gives another process the limit on processes that this one has; whether it had a different one.
+pub(crate) fn share_processes(pid: i32) -> bool {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NPROC) else {
+        return false;
+    };
+    let ours = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    let mut its = ours;
+    // SAFETY: both structures outlive the call.
+    let given = unsafe { libc::prlimit(pid, libc::RLIMIT_NPROC, &ours, &mut its) };
+    given == 0 && (its.rlim_cur, its.rlim_max) != (soft, hard)
+}
+
 /// What ran out, with the limit's name and value, and what to do; else the error's own text.
 pub(crate) fn explain(error: &io::Error) -> String {
     match error.raw_os_error() {

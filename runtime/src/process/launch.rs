@@ -403,7 +403,7 @@ impl Shared {
                 Ok(received) if received.bytes == 0 => break,
                 Ok(received) => {
                     greeted = true;
-                    self.settle(Reply::decode(&packet[..received.bytes]), fds.pop());
+                    self.settle(&server, Reply::decode(&packet[..received.bytes]), fds.pop());
                     fds.clear();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
@@ -415,12 +415,16 @@ impl Shared {
         self.replace(&server, greeted).await;
     }
 
-    fn settle(self: &Arc<Self>, reply: Option<Reply>, pidfd: Option<OwnedFd>) {
+    fn settle(self: &Arc<Self>, server: &Server, reply: Option<Reply>, pidfd: Option<OwnedFd>) {
         let (id, answer) = match reply {
             Some(Reply::Started { id, pid }) => (id, self.started(pid, pidfd)),
             Some(Reply::Failed { id, errno }) => {
                 self.state().context.forget();
-                (id, Answer::Failed(io::Error::from_raw_os_error(errno)))
+                // It has the limit of when it was started. It is not reaped before this task says so: the pid is its own.
+                match errno == libc::EAGAIN && limits::share_processes(server.pid) {
+                    true => (id, Answer::Again),
+                    false => (id, Answer::Failed(io::Error::from_raw_os_error(errno))),
+                }
             }
             Some(Reply::Refused { id, errno }) => {
                 self.refused(&format!(
