@@ -483,11 +483,21 @@ impl Host {
                 "failed too often: it is not started again"
             );
         }
+        self.tell_of_supervisor(id);
         // A root keeps no seat for what will not start again.
         if self.is_at_root(id) {
             self.decide_above(id, decide::Event::RemoveChild);
         }
         self.finish(id);
+    }
+
+    /// The end of a process is told when that is dead; a supervisor has none.
+    fn tell_of_supervisor(&mut self, id: ChildId) {
+        let ended = self.children.get(&id).filter(|child| child.supervisor().is_some());
+        let reason = ended.and_then(|child| child.last.as_ref()).map(|last| last.reason.clone());
+        if let Some(reason) = reason {
+            self.tell_monitors(id, 0, &reason);
+        }
     }
 
     /// Nobody reaches it any more, nor what is below it.

@@ -179,7 +179,7 @@ pub struct Exit {
     pub child: ChildId,
     /// Its name.
     pub name: String,
-    /// The process id that it had.
+    /// The process id that it had; 0 for a supervisor, which has none.
     pub pid: u32,
     /// Why it ended.
     pub reason: ExitReason,
