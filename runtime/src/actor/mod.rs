@@ -6,7 +6,7 @@
 //! | `contract` | what the macros implement |
 //! | `handle`, `call`, `monitor` | what users hold |
 //! | `peer`, `conn` | the client's side of a link |
-//! | `child`, `port`, `room` | the actor's side: a process, a link, the value and its lock |
+//! | `child`, `port`, `room`, `work` | the actor's side: a process, a link, the value and its lock, a message that runs |
 
 pub(crate) mod call;
 pub(crate) mod child;
@@ -18,3 +18,4 @@ pub(crate) mod peer;
 pub(crate) mod port;
 pub(crate) mod room;
 pub(crate) mod row;
+pub(crate) mod work;

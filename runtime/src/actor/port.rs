@@ -11,9 +11,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 
 use super::contract::Outcome;
+use super::work::Work;
 
 /// One link that a client of this process holds the other end of.
 pub(crate) struct Port {
@@ -25,7 +25,7 @@ pub(crate) struct Port {
     /// The number of the last message.
     last: Cell<u64>,
     /// What runs, or waits to, by the numbers of the messages.
-    running: RefCell<HashMap<u64, AbortHandle>>,
+    running: RefCell<HashMap<u64, Rc<Work>>>,
     limit: usize,
     /// Asks the reader of this link to take what is there, and say so.
     pub(crate) drain: Notify,
@@ -83,8 +83,9 @@ impl Port {
                 }))
             }
             Kind::Cancel => {
-                if let Some(running) = self.running.borrow_mut().remove(&seq) {
-                    running.abort();
+                let cancelled = self.running.borrow_mut().remove(&seq);
+                if let Some(work) = cancelled {
+                    work.cancel();
                 }
                 Ok(None)
             }
@@ -115,10 +116,8 @@ impl Port {
 
     /// The client is gone: what it waited for is cancelled at its next await. One-way messages go on.
     pub(crate) fn close(&self) {
-        self.running
-            .borrow_mut()
-            .drain()
-            .for_each(|(_, task)| task.abort());
+        let cancelled = std::mem::take(&mut *self.running.borrow_mut());
+        cancelled.into_values().for_each(|work| work.cancel());
         self.sender.close();
     }
 
@@ -159,11 +158,11 @@ impl Message {
     }
 
     /// Remembers what runs for it, so that a cancel finds it.
-    pub(crate) fn runs(&self, task: AbortHandle) {
+    pub(crate) fn runs(&self, work: Rc<Work>) {
         if !self.answered {
             return;
         }
-        self.port.running.borrow_mut().insert(self.seq, task);
+        self.port.running.borrow_mut().insert(self.seq, work);
     }
 
     /// Its end.

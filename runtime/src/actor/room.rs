@@ -14,11 +14,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::RwLock;
-use tokio::task::spawn_local;
 
 use super::child::die_of_panic;
 use super::contract::{Actor, Invocation, Method, Outcome, Run};
 use super::port::Message;
+use super::work::Work;
 
 /// What serves the messages of a process.
 pub(crate) trait Serve {
@@ -122,11 +122,11 @@ impl<A: Actor> Serve for Room<A> {
         let message = Rc::new(message);
         let queued = Queued::new(message.clone(), &self.queued);
         let running = message.clone();
-        let task = spawn_local(async move {
+        let work = Work::spawn(async move {
             let outcome = unwound(self.in_turn(method, queued)).await;
             message.settle(outcome);
         });
-        running.runs(task.abort_handle());
+        running.runs(work);
     }
 
     fn stop(self: Rc<Self>, reason: ExitReason) -> LocalBoxFuture<'static, ()> {

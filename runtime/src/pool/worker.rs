@@ -11,6 +11,7 @@ use crate::actor::contract::{Chunk, ItemKind, Outcome};
 use crate::actor::port::Message;
 use crate::actor::room::{Serve, unwound};
 use crate::actor::row::{self, Entry};
+use crate::actor::work::Work;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exit::ExitReason;
 use crate::process::page::Page;
@@ -20,7 +21,6 @@ use futures::future::LocalBoxFuture;
 use std::rc::Rc;
 use std::time::Instant;
 use tokio::sync::Mutex;
-use tokio::task::spawn_local;
 
 /// Before each item's encoded outcome: its kind and its length.
 pub(super) const ITEM_HEADER: usize = 5;
@@ -47,13 +47,13 @@ impl Serve for Worker {
         let message = Rc::new(message);
         let left = Left(message.clone());
         let running = message.clone();
-        let task = spawn_local(async move {
+        let work = Work::spawn(async move {
             let turn = self.turn.clone();
             let _turn = turn.lock().await;
             drop(left);
             unwound(self.map(&message)).await;
         });
-        running.runs(task.abort_handle());
+        running.runs(work);
     }
 
     fn stop(self: Rc<Self>, _: ExitReason) -> LocalBoxFuture<'static, ()> {
