@@ -5,6 +5,7 @@ use crate::process::control;
 use crate::process::entry;
 use crate::wire::control::Request;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use tokio::runtime::{Builder, Runtime};
 
 use super::signals;
@@ -45,9 +46,13 @@ pub fn main<F: Future>(config: Main, body: impl FnOnce() -> F) -> F::Output {
         signals::handle();
     }
     let runtime = config.runtime(observe::setup::adopt_thread);
-    let output = runtime.block_on(body());
+    // A signal stops what the body waits for, so that it returns or panics over that: the signal's end is the program's.
+    let output = catch_unwind(AssertUnwindSafe(|| runtime.block_on(body())));
+    signals::yield_to_end();
+    let output = output.unwrap_or_else(|panic| resume_unwind(panic));
     if control::existing().is_some() {
         runtime.block_on(end());
+        signals::yield_to_end();
     }
     output
 }

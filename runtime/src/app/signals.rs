@@ -4,9 +4,13 @@
 //! the status that a shell expects of the signal: 130 or 143.
 
 use crate::process::control;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::main::end;
+
+/// A signal came, and its thread ends the program.
+static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Handles them from now on, on a thread of its own: the program's may be busy.
 pub(super) fn handle() {
@@ -36,6 +40,8 @@ fn listen(listens: &std::sync::mpsc::Sender<()>) -> std::io::Error {
         };
         let _ = listens.send(());
         let status = signals.next().await;
+        // Before anything is stopped: whoever finds that out finds this too.
+        ENDING.store(true, Ordering::Release);
         tokio::select! {
             () = stop() => {}
             _ = signals.next() => {}
@@ -43,6 +49,13 @@ fn listen(listens: &std::sync::mpsc::Sender<()>) -> std::io::Error {
         // What still lives is killed by whoever watches this process.
         std::process::exit(status)
     })
+}
+
+/// Comes back at once, or never where a signal is ending the program.
+pub(super) fn yield_to_end() {
+    while ENDING.load(Ordering::Acquire) {
+        std::thread::park();
+    }
 }
 
 async fn stop() {
