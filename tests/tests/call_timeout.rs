@@ -20,7 +20,10 @@ impl Sleeper {
 #[procession::test]
 async fn a_call_to_a_process_that_is_stopped_ends_with_the_default_deadline() {
     let deadline = Duration::from_millis(500);
-    Config::new().call_timeout(deadline).init().expect("settings before anything is started");
+    Config::new()
+        .call_timeout(deadline)
+        .init()
+        .expect("settings before anything is started");
     let sleeper = within("spawn", Sleeper::spawn()).await.expect("an actor");
     let pid = within("a call", sleeper.process()).await.expect("a pid");
     let pid = Pid::from_raw(pid as i32);

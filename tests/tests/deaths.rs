@@ -47,7 +47,10 @@ impl Drop for Running {
 impl Busy {
     #[init]
     fn new(meeting: usize) -> Self {
-        Busy { meeting: Some(tokio::sync::Barrier::new(meeting.max(1))), ..Busy::default() }
+        Busy {
+            meeting: Some(tokio::sync::Barrier::new(meeting.max(1))),
+            ..Busy::default()
+        }
     }
     fn block(&mut self, at: Marker) {
         at.reach();
@@ -133,7 +136,10 @@ impl Between {
     async fn hear_of(&self, other: BusyRef, listening: Marker) -> procession::Result<ExitReason> {
         let mut exits = other.monitor().await?;
         listening.reach();
-        let exit = exits.next().await.ok_or_else(|| procession::Error::msg("no exit"))?;
+        let exit = exits
+            .next()
+            .await
+            .ok_or_else(|| procession::Error::msg("no exit"))?;
         Ok(exit.reason)
     }
 }
@@ -192,7 +198,9 @@ async fn every_shared_call_that_runs_had_begun_and_an_exclusive_one_behind_them_
 async fn a_caller_in_another_process_hears_the_same() {
     for fault in Fault::ALL.into_iter().filter(|fault| fault.ends()) {
         let busy = within("spawn", Busy::spec(0).spawn()).await.expect("an actor");
-        let between = within("spawn", Between::spawn(busy.clone())).await.expect("an actor");
+        let between = within("spawn", Between::spawn(busy.clone()))
+            .await
+            .expect("an actor");
         let listening = Marker::new();
         let heard = between.hear_of(busy.clone(), listening.clone()).into_future();
         let heard = tokio::spawn(heard);
@@ -205,8 +213,14 @@ async fn a_caller_in_another_process_hears_the_same() {
             }
             other => panic!("{fault:?}: {other:?}"),
         }
-        let reason = within("the monitor", heard).await.expect("a task").expect("a reason");
-        assert!(fault.is_reason(&reason), "{fault:?}: the monitor heard {reason:?}");
+        let reason = within("the monitor", heard)
+            .await
+            .expect("a task")
+            .expect("a reason");
+        assert!(
+            fault.is_reason(&reason),
+            "{fault:?}: the monitor heard {reason:?}"
+        );
         assert_eq!(within("the next call", between.count()).await, Ok(1), "{fault:?}");
         within("stop", busy.stop()).await.expect("an end");
         within("stop", between.stop()).await.expect("an end");
@@ -216,7 +230,9 @@ async fn a_caller_in_another_process_hears_the_same() {
 #[procession::test]
 async fn a_caller_in_another_process_hears_what_had_begun() {
     let busy = within("spawn", Busy::spawn(0)).await.expect("an actor");
-    let between = within("spawn", Between::spawn(busy.clone())).await.expect("an actor");
+    let between = within("spawn", Between::spawn(busy.clone()))
+        .await
+        .expect("an actor");
     let (pid, at) = (busy.pid().await.expect("it").expect("a pid"), Marker::new());
     let mut first = pin!(between.block(at.clone()).into_future());
     assert!(poll_immediate(&mut first).await.is_none());
@@ -224,8 +240,15 @@ async fn a_caller_in_another_process_hears_what_had_begun() {
     let mut behind = pin!(between.count().into_future());
     assert!(poll_immediate(&mut behind).await.is_none());
     // It was answered by the one between only after the message above it was sent on.
-    let count = tokio::spawn(between.ask(within("spawn", Busy::spawn(0)).await.expect("another")).into_future());
-    within("the one between", count).await.expect("a task").expect("a number");
+    let count = tokio::spawn(
+        between
+            .ask(within("spawn", Busy::spawn(0)).await.expect("another"))
+            .into_future(),
+    );
+    within("the one between", count)
+        .await
+        .expect("a task")
+        .expect("a number");
     signal(pid, Signal::SIGKILL);
     let heard = |outcome| match outcome {
         Err(CallError::Failed(error)) => died::<u64, _>(Err(error)),
@@ -276,13 +299,24 @@ async fn an_answer_that_was_given_before_a_panic_arrives() {
 async fn shared_methods_run_beside_each_other_and_exclusive_ones_alone_and_in_order() {
     let busy = within("spawn", Busy::spawn(8)).await.expect("an actor");
     // None of them returns before the last has begun.
-    within("the meeting", join_all((0..8).map(|_| busy.meet().into_future()))).await.into_iter().for_each(|met| {
-        met.expect("a meeting");
-    });
+    within("the meeting", join_all((0..8).map(|_| busy.meet().into_future())))
+        .await
+        .into_iter()
+        .for_each(|met| {
+            met.expect("a meeting");
+        });
 
     let mixed = (0..60).map(|n| match n % 4 {
-        3 => busy.look(n).into_future().map(|found| assert_eq!(found, Ok(false))).boxed(),
-        _ => busy.enter(n).into_future().map(move |entered| assert_eq!(entered, Ok(n))).boxed(),
+        3 => busy
+            .look(n)
+            .into_future()
+            .map(|found| assert_eq!(found, Ok(false)))
+            .boxed(),
+        _ => busy
+            .enter(n)
+            .into_future()
+            .map(move |entered| assert_eq!(entered, Ok(n)))
+            .boxed(),
     });
     within("all", join_all(mixed)).await;
     let order = within("the order", busy.order()).await.expect("the order");
@@ -293,7 +327,11 @@ async fn shared_methods_run_beside_each_other_and_exclusive_ones_alone_and_in_or
 async fn a_call_that_is_late_or_dropped_is_cancelled_and_its_destructors_run() {
     let busy = within("spawn", Busy::spawn(0)).await.expect("an actor");
     let at = Marker::new();
-    let late = within("a late call", busy.wait(at.clone()).timeout(Duration::from_millis(30))).await;
+    let late = within(
+        "a late call",
+        busy.wait(at.clone()).timeout(Duration::from_millis(30)),
+    )
+    .await;
     assert_eq!(late, Err(CallError::Timeout));
     assert_eq!(within("counts", busy.counts()).await, Ok((0, at.count() as u32)));
 
@@ -312,7 +350,11 @@ async fn a_call_that_is_late_or_dropped_is_cancelled_and_its_destructors_run() {
     let mut exclusive = Box::pin(busy.wait_alone(blocked.clone()).into_future());
     assert!(poll_immediate(&mut exclusive).await.is_none());
     blocked.reached(1).await;
-    let late = within("a call behind it", busy.count().timeout(Duration::from_millis(30))).await;
+    let late = within(
+        "a call behind it",
+        busy.count().timeout(Duration::from_millis(30)),
+    )
+    .await;
     assert_eq!(late, Err(CallError::Timeout));
     drop(exclusive);
     assert_eq!(within("the first that counts", busy.count()).await, Ok(1));
@@ -375,44 +417,72 @@ async fn a_full_mailbox_gives_way_when_its_actor_dies() {
         }
     };
     signal(pid, Signal::SIGKILL);
-    within("the one that waited", waiting).await.expect("a place at the next incarnation");
-    within("a call", busy.process()).await.expect("the next incarnation");
+    within("the one that waited", waiting)
+        .await
+        .expect("a place at the next incarnation");
+    within("a call", busy.process())
+        .await
+        .expect("the next incarnation");
 }
 
 #[procession::test]
 async fn links_are_closed_with_the_last_ref_of_either_side() {
     let busy = within("spawn", Busy::spawn(0)).await.expect("an actor");
-    let between = within("spawn", Between::spawn(busy.clone())).await.expect("an actor");
+    let between = within("spawn", Between::spawn(busy.clone()))
+        .await
+        .expect("an actor");
     within("a first call", between.count()).await.expect("a number");
-    let (server, client) = (pid_of(&busy).await, between.pid().await.expect("it").expect("a pid"));
+    let (server, client) = (
+        pid_of(&busy).await,
+        between.pid().await.expect("it").expect("a pid"),
+    );
     let (of_server, of_client) = (proc::descriptors(server), proc::descriptors(client));
 
     for n in 0..20 {
-        let other = within("spawn", Busy::spec(0).name("other").spawn()).await.expect("an actor");
-        let found = within("look-up", BusyRef::lookup("other")).await.expect("an actor");
-        let answered = within("a call between children", between.ask(found)).await.expect("a pid");
+        let other = within("spawn", Busy::spec(0).name("other").spawn())
+            .await
+            .expect("an actor");
+        let found = within("look-up", BusyRef::lookup("other"))
+            .await
+            .expect("an actor");
+        let answered = within("a call between children", between.ask(found))
+            .await
+            .expect("a pid");
         assert_eq!(answered, pid_of(&other).await, "round {n}");
         let pid = answered;
         let with_links = proc::descriptors(pid);
         // The one between dropped its ref: its link goes, ours stays.
-        until("the link of the other client is gone", || proc::descriptors(pid) <= with_links).await;
+        until("the link of the other client is gone", || {
+            proc::descriptors(pid) <= with_links
+        })
+        .await;
         within("a call", other.process()).await.expect("a pid");
         within("stop", other.stop()).await.expect("an end");
     }
-    until("the client's descriptors return", || proc::descriptors(client) <= of_client).await;
-    until("the server's descriptors return", || proc::descriptors(server) <= of_server).await;
+    until("the client's descriptors return", || {
+        proc::descriptors(client) <= of_client
+    })
+    .await;
+    until("the server's descriptors return", || {
+        proc::descriptors(server) <= of_server
+    })
+    .await;
 }
 
 #[procession::test]
 async fn an_actor_outlives_its_refs_and_its_idle_links_do_not() {
-    let kept = within("spawn", Busy::spec(0).name("kept").spawn()).await.expect("an actor");
+    let kept = within("spawn", Busy::spec(0).name("kept").spawn())
+        .await
+        .expect("an actor");
     let pid = pid_of(&kept).await;
     let linked = proc::descriptors(pid);
     drop(kept);
     until("the link is gone", || proc::descriptors(pid) < linked).await;
     assert!(proc::is_alive(pid));
     for _ in 0..50 {
-        let again = within("look-up", BusyRef::lookup("kept")).await.expect("an actor");
+        let again = within("look-up", BusyRef::lookup("kept"))
+            .await
+            .expect("an actor");
         assert_eq!(within("a call", again.process()).await, Ok(pid));
     }
     until("the links are gone", || proc::descriptors(pid) < linked).await;

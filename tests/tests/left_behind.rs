@@ -29,13 +29,28 @@ fn is_empty_after(house: Program, inside: &[Entry]) -> Ended {
     let left: Vec<_> = inside.iter().filter(|entry| entry.lives()).collect();
     assert!(gone, "left behind: {left:#?}\n{ended:#?}");
     assert!(ended.left.is_empty(), "{:?}", ended.left);
-    let named: Vec<_> = std::fs::read_dir("/dev/shm").into_iter().flatten().flatten().map(|e| e.file_name()).collect();
-    assert!(!named.iter().any(|name| name.to_string_lossy().contains("procession")), "{named:?}");
+    let named: Vec<_> = std::fs::read_dir("/dev/shm")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.file_name())
+        .collect();
+    assert!(
+        !named
+            .iter()
+            .any(|name| name.to_string_lossy().contains("procession")),
+        "{named:?}"
+    );
     ended
 }
 
 fn byes(ended: &Ended) -> Vec<&str> {
-    ended.out.iter().map(String::as_str).filter(|line| line.starts_with("bye ")).collect()
+    ended
+        .out
+        .iter()
+        .map(String::as_str)
+        .filter(|line| line.starts_with("bye "))
+        .collect()
 }
 
 #[test]
@@ -44,7 +59,11 @@ fn a_program_that_is_killed_leaves_nothing() {
     house.signal(Signal::SIGKILL);
     let ended = is_empty_after(house, &inside);
     assert_eq!(ended.code(), 128 + 9);
-    assert_eq!(byes(&ended), [""; 0], "a program that is killed stops nothing in order");
+    assert_eq!(
+        byes(&ended),
+        [""; 0],
+        "a program that is killed stops nothing in order"
+    );
 }
 
 #[test]
@@ -97,8 +116,13 @@ fn ctrl_c_at_a_terminal_reaches_the_host_alone() {
     house.line("up");
     let inside = house.descendants();
     let host = tests::proc::entry(house.pid()).expect("a program that runs");
-    assert!(inside.iter().all(|entry| entry.group != host.group), "{inside:#?}");
-    std::fs::File::from(terminal.master).write_all(b"\x03").expect("a key");
+    assert!(
+        inside.iter().all(|entry| entry.group != host.group),
+        "{inside:#?}"
+    );
+    std::fs::File::from(terminal.master)
+        .write_all(b"\x03")
+        .expect("a key");
     let ended = is_empty_after(house, &inside);
     assert_eq!(byes(&ended), BYES, "{ended:#?}");
     assert_eq!(ended.code(), 130, "{ended:#?}");
@@ -131,7 +155,10 @@ fn a_main_that_fails_stops_everything_in_reverse_order_and_says_why() {
     let ended = house.end();
     assert_eq!(byes(&ended), BYES, "{ended:#?}");
     assert_eq!(ended.code(), 1, "{ended:#?}");
-    assert!(ended.err.iter().any(|line| line.contains("as asked")), "{ended:#?}");
+    assert!(
+        ended.err.iter().any(|line| line.contains("as asked")),
+        "{ended:#?}"
+    );
 }
 
 #[test]
@@ -140,7 +167,10 @@ fn a_main_that_panics_leaves_nothing_and_says_why() {
     house.line("up");
     let ended = house.end();
     assert_eq!(ended.code(), 101, "{ended:#?}");
-    assert!(ended.err.iter().any(|line| line.contains("as asked")), "{ended:#?}");
+    assert!(
+        ended.err.iter().any(|line| line.contains("as asked")),
+        "{ended:#?}"
+    );
     assert!(ended.left.is_empty(), "{:?}", ended.left);
 }
 

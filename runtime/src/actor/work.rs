@@ -41,7 +41,11 @@ impl Work {
     /// Drops what is left of it, now.
     pub(crate) fn cancel(&self) {
         // Borrowed: it is cancelled from within, and ends in its turn.
-        let left = self.future.try_borrow_mut().ok().and_then(|mut future| future.take());
+        let left = self
+            .future
+            .try_borrow_mut()
+            .ok()
+            .and_then(|mut future| future.take());
         guarded(|| drop(left));
         if let Some(task) = self.task.get() {
             task.abort();

@@ -15,8 +15,12 @@ struct Room {
 impl Room {
     #[init]
     fn new(name: String, with_grandchild: bool) -> procession::Result<Self> {
-        let sleeper = with_grandchild.then(|| Command::new("sleep").arg("1000").stdout(Stdio::null()).spawn());
-        Ok(Room { name, sleeper: sleeper.transpose()? })
+        let sleeper =
+            with_grandchild.then(|| Command::new("sleep").arg("1000").stdout(Stdio::null()).spawn());
+        Ok(Room {
+            name,
+            sleeper: sleeper.transpose()?,
+        })
     }
     fn process(&self) -> (u32, Option<u32>) {
         (std::process::id(), self.sleeper.as_ref().map(Child::id))
@@ -45,7 +49,10 @@ fn sleep() {
 }
 
 async fn sleeper() -> procession::Result<Process<sleep>> {
-    Process::builder(sleep, ()).shutdown(Duration::from_millis(20)).spawn().await
+    Process::builder(sleep, ())
+        .shutdown(Duration::from_millis(20))
+        .spawn()
+        .await
 }
 
 #[task]
@@ -87,7 +94,12 @@ async fn build(with_a_stubborn_one: bool) -> procession::Result<House> {
         )
         .child(Room::spec("roof".to_owned(), true).name("roof"));
     if with_a_stubborn_one {
-        house = house.child(stubborn.spec().name("stubborn").shutdown(Duration::from_secs(600)));
+        house = house.child(
+            stubborn
+                .spec()
+                .name("stubborn")
+                .shutdown(Duration::from_secs(600)),
+        );
     }
     house.start().await?;
     let alone = Room::spawn("shed".to_owned(), false).await?;
@@ -96,14 +108,21 @@ async fn build(with_a_stubborn_one: bool) -> procession::Result<House> {
     cellar.furnish().await?;
     let pool = Pool::new(2).await?;
     let busy = sleeper().await?;
-    Ok(House { pool, _rooms: vec![alone, cellar], _busy: busy })
+    Ok(House {
+        pool,
+        _rooms: vec![alone, cellar],
+        _busy: busy,
+    })
 }
 
 #[procession::main]
 async fn main() -> procession::Result<()> {
     let how = std::env::args().nth(1).unwrap_or_default();
     if how == "overflow" {
-        println!("reason {}", Process::spawn(overflow_on_a_thread, ()).await?.wait().await);
+        println!(
+            "reason {}",
+            Process::spawn(overflow_on_a_thread, ()).await?.wait().await
+        );
         return Ok(());
     }
     let house = build(how == "stubborn").await?;
