@@ -153,11 +153,13 @@ impl Worker {
             policy,
             work: Work::Process(process),
         };
-        let request = Request::Spawn {
-            spec: encode(&node)?,
+        let spec = encode(&node)?;
+        let request = |ticket| Request::Spawn {
+            spec,
             link: true,
+            ticket,
         };
-        let mut answered = control::client().ask(request).await?;
+        let mut answered = control::client().start(request).await?;
         let wire::Answer::Started {
             child,
             cap,

@@ -7,7 +7,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::link;
 use crate::wire::codec;
-use crate::wire::control::{Answer, Context, Down, Exit, Fate, LinkId, Request, Settings, Up};
+use crate::wire::control::{Answer, Context, Down, Exit, Fate, LinkId, Request, Settings, Ticket, Up};
 use crate::wire::frame::{Head, Kind};
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -138,6 +138,17 @@ impl Client {
         self.send(request, None).await.unwrap_or_else(|_| Err(gone()))
     }
 
+    /// Asks for a start. Dropped before it has the answer, it takes the request back: there is no process that nobody
+    /// was told of.
+    pub(crate) async fn start(&self, request: impl FnOnce(Ticket) -> Request) -> Result<Answered> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let ticket = Ticket(NEXT.fetch_add(1, Ordering::Relaxed));
+        let unanswered = Unanswered { client: self, ticket };
+        let answered = self.ask(request(ticket)).await;
+        std::mem::forget(unanswered);
+        answered
+    }
+
     /// Asks at once; the answer can be waited for anywhere.
     pub(crate) fn ask_now(&self, request: Request) -> impl Future<Output = Result<Answered>> + Send + use<> {
         let answered = self.send(request, None);
@@ -211,6 +222,18 @@ impl Client {
             }
         }
         answered
+    }
+}
+
+/// A start whose asker may go before the answer comes.
+struct Unanswered<'a> {
+    client: &'a Client,
+    ticket: Ticket,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.client.tell(Request::Abandon { ticket: self.ticket });
     }
 }
 

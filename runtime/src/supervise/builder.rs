@@ -186,11 +186,9 @@ impl<R: Handle> Spec<R> {
         control::within_runtime("a spawn")?;
         let node = self.node?;
         let link = matches!(&node.work, Work::Process(process) if process.body.kind == BodyKind::Actor);
+        let spec = encode(&node)?;
         let mut answered = control::client()
-            .ask(Request::Spawn {
-                spec: encode(&node)?,
-                link,
-            })
+            .start(|ticket| Request::Spawn { spec, link, ticket })
             .await?;
         let Answer::Started { child, cap, .. } = answered.answer else {
             return Err(unexpected(&answered.answer));
@@ -277,8 +275,9 @@ impl Supervisor {
         control::within_runtime("a supervisor was started")?;
         let mut node = Child::from(self).0?;
         node.policy.restart = Restart::Temporary;
+        let tree = encode(&node)?;
         let answered = control::client()
-            .ask(Request::Start { tree: encode(&node)? })
+            .start(|ticket| Request::Start { tree, ticket })
             .await?;
         match answered.answer {
             Answer::Tree { tree, cap } => Ok(Tree {

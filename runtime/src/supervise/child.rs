@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::exit::ExitReason;
-use crate::wire::control::{BodyKind, Cap, ChildId, Context, Done, Info, Introduced, State};
+use crate::wire::control::{BodyKind, Cap, ChildId, Context, Done, Info, Introduced, State, Ticket};
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -28,6 +28,8 @@ pub(crate) struct Child {
     pub(super) under: Option<(ChildId, decide::ChildId)>,
     /// The process whose end is its own.
     pub(super) owner: Option<ChildId>,
+    /// Who asked for it, and by which of their starts; what is below a supervisor was not asked for by itself.
+    pub(super) asked: Option<(Option<ChildId>, Ticket)>,
     pub(super) work: Work,
     pub(super) restarts: u32,
     /// When its incarnation came up.

@@ -8,7 +8,7 @@ use crate::process::StartMode;
 use crate::process::control::{Answered, Asked};
 use crate::wire::codec;
 use crate::wire::control::{
-    Answer, BodyKind, Cap, ChildId, Context, Down, Exit, Fate, Info, Request, Target, Up,
+    Answer, BodyKind, Cap, ChildId, Context, Down, Exit, Fate, Info, Request, Target, Ticket, Up,
 };
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -156,8 +156,12 @@ impl Host {
             exits,
         } = asker;
         match request {
-            Request::Spawn { spec, link } => self.spawn(&spec, link, by, context, reply),
-            Request::Start { tree } => self.spawn(&tree, false, by, context, reply),
+            Request::Spawn { spec, link, ticket } => self.spawn(&spec, link, (by, ticket), context, reply),
+            Request::Start { tree, ticket } => self.spawn(&tree, false, (by, ticket), context, reply),
+            Request::Abandon { ticket } => {
+                self.abandon(by, ticket);
+                reply.answer(Ok(Answer::Done));
+            }
             Request::Introduce { target, row } => match self.find(&target, context, Some(row)) {
                 Ok(id) => self.introduce(id, reply),
                 Err(error) => reply.answer(Err(error)),
@@ -229,7 +233,14 @@ impl Host {
 
 /// Starting.
 impl Host {
-    fn spawn(&mut self, spec: &[u8], link: bool, by: Option<ChildId>, context: Context, reply: Reply) {
+    fn spawn(
+        &mut self,
+        spec: &[u8],
+        link: bool,
+        asked: (Option<ChildId>, Ticket),
+        context: Context,
+        reply: Reply,
+    ) {
         let started = codec::decode::<node::Node>(spec)
             .map_err(Error::from)
             .and_then(|node| {
@@ -242,7 +253,7 @@ impl Host {
         };
         let root = self.root(context);
         let policy = node.policy.clone();
-        let id = self.adopt(node, context, by);
+        let id = self.adopt(node, context, asked.0);
         let Some(tree) = self.children.get_mut(&root).and_then(Child::supervisor_mut) else {
             return;
         };
@@ -251,6 +262,7 @@ impl Host {
                 tree.seats.insert(seat, id);
                 if let Some(child) = self.children.get_mut(&id) {
                     child.under = Some((root, seat));
+                    child.asked = Some(asked);
                     child.starter = Some(Starter {
                         reply,
                         link: None,
@@ -263,6 +275,17 @@ impl Host {
                 self.children.remove(&id);
                 reply.answer(Err(error));
             }
+        }
+    }
+
+    /// Whoever asked for it does not wait for it any more.
+    fn abandon(&mut self, by: Option<ChildId>, ticket: Ticket) {
+        let started = self
+            .children
+            .values()
+            .find(|child| child.asked == Some((by, ticket)));
+        if let Some(id) = started.map(|child| child.id) {
+            self.disown(id);
         }
     }
 
@@ -580,6 +603,7 @@ impl Child {
             work,
             restarts: 0,
             since: Instant::now(),
+            asked: None,
             starter: None,
             last: None,
             ended: false,

@@ -457,7 +457,7 @@ impl Host {
     }
 
     /// Nobody is left who asked for it.
-    fn disown(&mut self, id: ChildId) {
+    pub(super) fn disown(&mut self, id: ChildId) {
         self.decide_above(id, decide::Event::RemoveChild);
         self.expect_nobody(id);
     }

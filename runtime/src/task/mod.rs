@@ -262,10 +262,12 @@ impl<T: Task> Builder<T> {
         let client = control::client();
         let node = self.node(client.settings().frame_limit)?;
         let named = node.name.clone();
+        let spec = encode(&node)?;
         let answered = client
-            .ask(Request::Spawn {
-                spec: encode(&node)?,
+            .start(|ticket| Request::Spawn {
+                spec,
                 link: false,
+                ticket,
             })
             .await?;
         let Answer::Started { child, cap, pid, .. } = answered.answer else {

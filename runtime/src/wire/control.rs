@@ -27,6 +27,10 @@ pub(crate) struct Context(pub(crate) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct LinkId(pub(crate) u64);
 
+/// A start, as the process that asked for it counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ticket(pub(crate) u64);
+
 /// Whom a ref means.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Target {
@@ -192,9 +196,11 @@ pub struct Exit {
 pub(crate) enum Request {
     /// Start one child under the root of the context: an encoded `supervise::spec::Child`.
     /// Answer: `Started`, once it is ready, with a link where `link` asks for one.
-    Spawn { spec: Bytes, link: bool },
+    Spawn { spec: Bytes, link: bool, ticket: Ticket },
     /// Start a tree: an encoded `supervise::spec::Tree`. Answer: `Tree`, once every child is ready.
-    Start { tree: Bytes },
+    Start { tree: Bytes, ticket: Ticket },
+    /// Nobody waits any more for what was started with this ticket: it is stopped.
+    Abandon { ticket: Ticket },
     /// A link to an actor whose row is this one. Waits while it restarts. Answer: `Introduced`.
     Introduce { target: Target, row: u32 },
     /// Who has that name now, if its row is this one. Answer: `Found`.
