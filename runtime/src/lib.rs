@@ -51,6 +51,11 @@ mod supervise;
 mod task;
 mod wire;
 
+/// The programs of the README compile, and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 pub use actor::call::{Call, CallFuture, Tell};
 pub use actor::child::stopping;
 pub use actor::contract::{Actor, Service, Task};
