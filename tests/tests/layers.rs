@@ -105,6 +105,27 @@ fn every_module_has_its_place() {
 }
 
 #[test]
+fn the_code_map_shows_every_file() {
+    let text = fs::read_to_string(root().join("../../docs/architecture.md")).unwrap();
+    let (_, map) = text.split_once("## Code map").unwrap();
+    let (map, _) = map.split_once("## ").unwrap();
+    for source in library()
+        .iter()
+        .filter(|source| source.module.last().is_some_and(|name| name != "tests"))
+    {
+        let inside_tests = source.module.iter().any(|name| name == "tests");
+        let name = format!("`{}`", source.module.last().unwrap());
+        let floor = format!("`{}/`", source.module[0]);
+        let shown = map.contains(&name) || map.contains(&floor) && source.module.len() == 1;
+        assert!(
+            shown || inside_tests,
+            "{} is not in the code map",
+            source.file.display()
+        );
+    }
+}
+
+#[test]
 fn an_import_is_found_however_it_is_written() {
     let text = "use crate::{os::{map::Map, fifo}, error::Error as E};\n\
                 mod tests { use super::super::sibling; fn f() { m!(super::g(), crate::app::main()) } }\n\
