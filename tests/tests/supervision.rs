@@ -24,7 +24,11 @@ impl Player {
     #[init]
     fn enter(score: PathBuf, name: String) -> Self {
         note(&score, &format!("+{name}"));
-        Player { score, name, partner: None }
+        Player {
+            score,
+            name,
+            partner: None,
+        }
     }
     fn number(&self) -> u32 {
         std::process::id()
@@ -52,7 +56,11 @@ impl Player {
 }
 
 fn note(score: &Path, text: &str) {
-    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(score).unwrap();
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(score)
+        .unwrap();
     file.write_all(format!("{text} ").as_bytes()).unwrap();
 }
 
@@ -79,7 +87,10 @@ impl Score {
 
 async fn trio(score: &Score, strategy: Strategy) -> Tree {
     let tree = Supervisor::new("trio").strategy(strategy);
-    let tree = tree.child(score.player("a")).child(score.player("b")).child(score.player("c"));
+    let tree = tree
+        .child(score.player("a"))
+        .child(score.player("b"))
+        .child(score.player("c"));
     let tree = within("the start of a tree", tree.start()).await.unwrap();
     assert_eq!(score.take(), "+a +b +c");
     tree
@@ -102,7 +113,10 @@ async fn strike(tree: &Tree, name: &str) {
     let number = within("a call", player.number()).await.unwrap();
     kill(Pid::from_raw(number as i32), Signal::SIGKILL).unwrap();
     let exit = within("an exit", exits.next()).await.unwrap();
-    assert_eq!((exit.to_string().as_str(), exit.pid, exit.last), ("killed by SIGKILL", number, false));
+    assert_eq!(
+        (exit.to_string().as_str(), exit.pid, exit.last),
+        ("killed by SIGKILL", number, false)
+    );
     within("a restart", tree.ready()).await.unwrap();
 }
 
@@ -182,7 +196,13 @@ async fn a_restart_policy_says_after_which_end_a_child_is_started_again() {
         (Restart::Temporary, Way::Returns, false),
         (Restart::Temporary, Way::Crashes, false),
     ] {
-        let service = comes_to_an_end.spec(way, go.clone()).name("service").restart(restart).spawn().await.unwrap();
+        let service = comes_to_an_end
+            .spec(way, go.clone())
+            .name("service")
+            .restart(restart)
+            .spawn()
+            .await
+            .unwrap();
         let mut exits = service.monitor().await.unwrap();
         std::fs::write(&go, "").unwrap();
         let exit = within("an exit", exits.next()).await.unwrap();
@@ -207,11 +227,16 @@ async fn a_restart_policy_says_after_which_end_a_child_is_started_again() {
 async fn a_temporary_child_is_not_restarted_with_its_siblings() {
     let score = Score::new();
     let tree = Supervisor::new("duo").strategy(Strategy::OneForAll);
-    let tree = tree.child(score.player("a").restart(Restart::Temporary)).child(score.player("b"));
+    let tree = tree
+        .child(score.player("a").restart(Restart::Temporary))
+        .child(score.player("b"));
     let tree = tree.start().await.unwrap();
     strike(&tree, "b").await;
     assert_eq!(score.take(), "+a +b -a +b");
-    assert_eq!(PlayerRef::lookup("a").await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        PlayerRef::lookup("a").await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
 }
 
 #[procession::test]
@@ -240,7 +265,10 @@ async fn a_child_that_fails_too_often_is_given_up() {
         let exit = within("an exit", exits.next()).await.unwrap();
         assert_eq!(exit.last, n == 2);
     }
-    assert!(matches!(within("a call", player.number()).await, Err(CallError::Stopped)));
+    assert!(matches!(
+        within("a call", player.number()).await,
+        Err(CallError::Stopped)
+    ));
     assert_eq!(score.take(), "+frail +frail +frail");
 }
 
@@ -248,8 +276,14 @@ async fn a_child_that_fails_too_often_is_given_up() {
 async fn too_many_failures_below_end_a_supervisor_and_then_the_one_above() {
     let score = Score::new();
     let frail = |name: &str| score.player(name).backoff(Backoff::none());
-    let inner = Supervisor::new("inner").intensity(1, NEVER).child(frail("x")).child(frail("y"));
-    let outer = Supervisor::new("outer").intensity(1, NEVER).child(score.player("z")).child(inner);
+    let inner = Supervisor::new("inner")
+        .intensity(1, NEVER)
+        .child(frail("x"))
+        .child(frail("y"));
+    let outer = Supervisor::new("outer")
+        .intensity(1, NEVER)
+        .child(score.player("z"))
+        .child(inner);
     let tree = outer.start().await.unwrap();
     let mut ends = tree.monitor().await.unwrap();
     assert_eq!(score.take(), "+z +x +y");
@@ -276,14 +310,22 @@ async fn too_many_failures_below_end_a_supervisor_and_then_the_one_above() {
 #[procession::test]
 async fn a_tree_starts_in_order_and_stops_in_reverse() {
     let score = Score::new();
-    let inner = Supervisor::new("inner").child(score.player("b")).child(score.player("c"));
-    let outer = Supervisor::new("outer").child(score.player("a")).child(inner).child(score.player("d"));
+    let inner = Supervisor::new("inner")
+        .child(score.player("b"))
+        .child(score.player("c"));
+    let outer = Supervisor::new("outer")
+        .child(score.player("a"))
+        .child(inner)
+        .child(score.player("d"));
     let tree = outer.start().await.unwrap();
     assert_eq!(score.take(), "+a +b +c +d");
     let mut ends = tree.monitor().await.unwrap();
     within("a stop", tree.stop()).await.unwrap();
     let end = within("the end of the tree", ends.next()).await.unwrap();
-    assert_eq!((end.name.as_str(), end.reason, end.last), ("outer", ExitReason::Shutdown, true));
+    assert_eq!(
+        (end.name.as_str(), end.reason, end.last),
+        ("outer", ExitReason::Shutdown, true)
+    );
     assert!(ends.next().await.is_none());
     assert_eq!(score.take(), "-d -c -b -a");
     within("a second stop", tree.stop()).await.unwrap();
@@ -295,9 +337,17 @@ async fn a_child_that_does_not_stop_within_its_shutdown_time_is_killed_and_the_n
     let score = Score::new();
     let slow = score.player("slow").shutdown(Duration::from_millis(100));
     let at_once = score.player("at-once").shutdown(Duration::ZERO);
-    let tree = Supervisor::new("s").child(score.player("a")).child(slow).child(at_once).start().await.unwrap();
-    let (slow, at_once) =
-        (PlayerRef::lookup("slow").await.unwrap(), PlayerRef::lookup("at-once").await.unwrap());
+    let tree = Supervisor::new("s")
+        .child(score.player("a"))
+        .child(slow)
+        .child(at_once)
+        .start()
+        .await
+        .unwrap();
+    let (slow, at_once) = (
+        PlayerRef::lookup("slow").await.unwrap(),
+        PlayerRef::lookup("at-once").await.unwrap(),
+    );
     let mut ends = [slow.monitor().await.unwrap(), at_once.monitor().await.unwrap()];
     score.take();
     let begin = Instant::now();
@@ -306,7 +356,10 @@ async fn a_child_that_does_not_stop_within_its_shutdown_time_is_killed_and_the_n
     assert_eq!(score.take(), "-slow -a");
     let reason = ends[0].next().await.unwrap().reason;
     assert_eq!(reason, ExitReason::Killed(KillCause::ShutdownTime));
-    assert_eq!(ends[1].next().await.unwrap().reason.signal(), Some(Signal::SIGKILL as i32));
+    assert_eq!(
+        ends[1].next().await.unwrap().reason.signal(),
+        Some(Signal::SIGKILL as i32)
+    );
 }
 
 #[procession::test]
@@ -314,14 +367,23 @@ async fn after_the_first_the_restarts_of_a_child_wait_longer_and_longer() {
     let score = Score::new();
     let backoff = Backoff::exponential().initial(NEVER).max(NEVER).jitter(0.0);
     let player = score.player("patient").backoff(backoff);
-    let tree = Supervisor::new("s").intensity(10, NEVER).child(player).start().await.unwrap();
+    let tree = Supervisor::new("s")
+        .intensity(10, NEVER)
+        .child(player)
+        .start()
+        .await
+        .unwrap();
     // The first restart comes at once.
     strike(&tree, "patient").await;
     let player = PlayerRef::lookup("patient").await.unwrap();
     player.kill().await.unwrap();
     let info = player.info().await.unwrap();
     assert_eq!((info.state, info.pid, info.restarts), (State::Waiting, None, 1));
-    assert!(tokio::time::timeout(Duration::from_millis(50), tree.ready()).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), tree.ready())
+            .await
+            .is_err()
+    );
     let late = player.number().timeout(Duration::from_millis(50)).await;
     assert!(matches!(late, Err(CallError::Timeout)), "{late:?}");
     // A stop does not wait for it.
@@ -334,23 +396,41 @@ async fn after_the_first_the_restarts_of_a_child_wait_longer_and_longer() {
 async fn a_tree_shows_what_it_is_made_of() {
     let score = Score::new();
     let inner = Supervisor::new("inner").child(score.player("b"));
-    let tree = Supervisor::new("outer").child(score.player("a")).child(inner).start().await.unwrap();
+    let tree = Supervisor::new("outer")
+        .child(score.player("a"))
+        .child(inner)
+        .start()
+        .await
+        .unwrap();
     strike(&tree, "b").await;
     let list = tree.tree().await.unwrap();
-    let rows: Vec<_> = list.iter().map(|i| (i.depth, i.name.as_str(), i.kind.as_str(), i.restarts)).collect();
-    let expected =
-        [(0, "outer", "supervisor", 0), (1, "a", "actor", 0), (1, "inner", "supervisor", 0), (2, "b", "actor", 1)];
+    let rows: Vec<_> = list
+        .iter()
+        .map(|i| (i.depth, i.name.as_str(), i.kind.as_str(), i.restarts))
+        .collect();
+    let expected = [
+        (0, "outer", "supervisor", 0),
+        (1, "a", "actor", 0),
+        (1, "inner", "supervisor", 0),
+        (2, "b", "actor", 1),
+    ];
     assert_eq!(rows, expected);
     assert!(list.iter().all(|info| info.state == State::Running));
     let pids: HashMap<_, _> = list.iter().map(|info| (info.name.as_str(), info.pid)).collect();
     let [a, b] = numbers(["a", "b"]).await;
-    assert_eq!((pids["a"], pids["b"], pids["outer"], pids["inner"]), (Some(a), Some(b), None, None));
+    assert_eq!(
+        (pids["a"], pids["b"], pids["outer"], pids["inner"]),
+        (Some(a), Some(b), None, None)
+    );
     let line = list[3].to_string();
     for part in ["    b ", "actor", &b.to_string(), "running", "1 restarts", "up"] {
         assert!(line.contains(part), "`{part}` is not in `{line}`");
     }
     let active = Process::active().await.unwrap();
-    assert_eq!(active.iter().map(|info| info.pid).collect::<Vec<_>>(), [Some(a), Some(b)]);
+    assert_eq!(
+        active.iter().map(|info| info.pid).collect::<Vec<_>>(),
+        [Some(a), Some(b)]
+    );
 }
 
 #[procession::test]
@@ -360,7 +440,13 @@ async fn ready_comes_back_once_all_are_up() {
     for _ in 0..2 {
         let before = numbers(["a", "b", "c"]).await;
         strike(&tree, "a").await;
-        assert!(tree.tree().await.unwrap().iter().all(|info| info.state == State::Running));
+        assert!(
+            tree.tree()
+                .await
+                .unwrap()
+                .iter()
+                .all(|info| info.state == State::Running)
+        );
         let after = numbers(["a", "b", "c"]).await;
         assert!(before.iter().zip(after).all(|(before, after)| *before != after));
     }
@@ -398,9 +484,23 @@ async fn a_name_belongs_to_one_and_is_free_after_its_end() {
     let player = score.player("a").spawn().await.unwrap();
     let taken = [
         score.player("a").spawn().await.unwrap_err(),
-        Supervisor::new("s").child(score.player("b")).child(score.player("b")).start().await.unwrap_err(),
-        Supervisor::new("s").child(score.player("c")).child(score.player("a")).start().await.unwrap_err(),
-        Supervisor::new("a").child(score.player("d")).start().await.unwrap_err(),
+        Supervisor::new("s")
+            .child(score.player("b"))
+            .child(score.player("b"))
+            .start()
+            .await
+            .unwrap_err(),
+        Supervisor::new("s")
+            .child(score.player("c"))
+            .child(score.player("a"))
+            .start()
+            .await
+            .unwrap_err(),
+        Supervisor::new("a")
+            .child(score.player("d"))
+            .start()
+            .await
+            .unwrap_err(),
     ];
     for (error, name) in taken.iter().zip(["`a`", "`b`", "`a`", "`a`"]) {
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
@@ -408,7 +508,10 @@ async fn a_name_belongs_to_one_and_is_free_after_its_end() {
     }
     assert_eq!(score.take(), "+a", "nothing else was started");
     player.stop().await.unwrap();
-    assert_eq!(PlayerRef::lookup("a").await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        PlayerRef::lookup("a").await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     for _ in 0..10 {
         let player = score.player("a").spawn().await.unwrap();
         player.stop().await.unwrap();
@@ -459,7 +562,12 @@ async fn refs_travel_in_messages_and_arguments_of_init_and_outlive_restarts_at_b
     let score = Score::new();
     let a = score.player("a").backoff(Backoff::none()).spawn().await.unwrap();
     let b = score.player("b").backoff(Backoff::none()).spawn().await.unwrap();
-    let conductor = Conductor::spec(a.clone()).backoff(Backoff::none()).intensity(10, NEVER).spawn().await.unwrap();
+    let conductor = Conductor::spec(a.clone())
+        .backoff(Backoff::none())
+        .intensity(10, NEVER)
+        .spawn()
+        .await
+        .unwrap();
     let back = b.join(a.clone()).await.unwrap();
     assert_eq!(back, a);
     for _ in 0..3 {
@@ -473,7 +581,10 @@ async fn refs_travel_in_messages_and_arguments_of_init_and_outlive_restarts_at_b
         assert_ne!(within("a call", conductor.asks()).await.unwrap(), number);
     }
     a.stop().await.unwrap();
-    assert!(matches!(b.partners_number().await, Err(CallError::Failed(CallError::Stopped))));
+    assert!(matches!(
+        b.partners_number().await,
+        Err(CallError::Failed(CallError::Stopped))
+    ));
 }
 
 #[procession::test]
@@ -484,10 +595,14 @@ async fn a_ref_may_be_written_down_by_hand_and_cannot_be_forged() {
     let read: PlayerRef = serde_json::from_str(&text).unwrap();
     assert_eq!(read, player);
     assert_eq!(read.number().await.unwrap(), player.number().await.unwrap());
-    let named: PlayerRef = serde_json::from_str(&serde_json::to_string(&PlayerRef::named("a")).unwrap()).unwrap();
+    let named: PlayerRef =
+        serde_json::from_str(&serde_json::to_string(&PlayerRef::named("a")).unwrap()).unwrap();
     assert_eq!(named.number().await.unwrap(), player.number().await.unwrap());
     // What is printed gives nobody the right to call.
-    let cap = text.split(|c: char| !c.is_ascii_digit()).max_by_key(|digits| digits.len()).unwrap();
+    let cap = text
+        .split(|c: char| !c.is_ascii_digit())
+        .max_by_key(|digits| digits.len())
+        .unwrap();
     assert!(cap.len() > 10 && !format!("{player:?} {read:?}").contains(cap));
     for forged in ["0", "1", "340282366920938463463374607431768211455"] {
         let forged: PlayerRef = serde_json::from_str(&text.replace(cap, forged)).unwrap();
@@ -506,7 +621,11 @@ async fn a_ref_may_be_written_down_by_hand_and_cannot_be_forged() {
 async fn a_name_that_is_looked_up_as_another_type_is_refused() {
     let score = Score::new();
     let player = score.player("a").spawn().await.unwrap();
-    let tree = Supervisor::new("s").child(score.player("b")).start().await.unwrap();
+    let tree = Supervisor::new("s")
+        .child(score.player("b"))
+        .start()
+        .await
+        .unwrap();
     for name in ["a", "s"] {
         let error = ConductorRef::lookup(name).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
@@ -514,7 +633,10 @@ async fn a_name_that_is_looked_up_as_another_type_is_refused() {
     }
     let error = ConductorRef::named("a").number().await.unwrap_err();
     assert!(error.to_string().contains("`a` is a `Player`"), "{error}");
-    assert_eq!(ConductorRef::lookup("nobody").await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        ConductorRef::lookup("nobody").await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     // A ref that was written for one type and read as another is refused too.
     let misread: ConductorRef = serde_json::from_str(&serde_json::to_string(&player).unwrap()).unwrap();
     assert!(misread.number().await.is_err());
@@ -528,8 +650,15 @@ async fn a_name_that_is_looked_up_as_another_type_is_refused() {
 async fn has_the_stage_alone() {
     for _ in 0..10 {
         let score = Score::new();
-        assert_eq!(PlayerRef::lookup("soloist").await.unwrap_err().kind(), ErrorKind::NotFound);
-        let tree = Supervisor::new("stage").child(score.player("soloist")).start().await.unwrap();
+        assert_eq!(
+            PlayerRef::lookup("soloist").await.unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
+        let tree = Supervisor::new("stage")
+            .child(score.player("soloist"))
+            .start()
+            .await
+            .unwrap();
         let soloist = PlayerRef::lookup("soloist").await.unwrap();
         let number = soloist.number().await.unwrap();
         let partner = score.player("partner").spawn().await.unwrap();
@@ -580,8 +709,16 @@ fn leaves_a_player(path: &Path) {
 /// Starts a tree of its own, and does with it what a host can.
 #[task]
 async fn supervises(score: PathBuf) -> Result<String> {
-    let player = |name: &str| Player::spec(score.clone(), name.to_owned()).name(name).backoff(Backoff::none());
-    let tree = Supervisor::new("below").child(player("x")).child(player("y")).start().await?;
+    let player = |name: &str| {
+        Player::spec(score.clone(), name.to_owned())
+            .name(name)
+            .backoff(Backoff::none())
+    };
+    let tree = Supervisor::new("below")
+        .child(player("x"))
+        .child(player("y"))
+        .start()
+        .await?;
     let single = player("single").spawn().await?;
     let found = PlayerRef::lookup("x").await?;
     let outside = PlayerRef::lookup("outside").await?;
@@ -596,10 +733,16 @@ async fn supervises(score: PathBuf) -> Result<String> {
     outside.join(single.clone()).await?;
     assert_eq!(outside.partners_number().await?, single.number().await?);
     outside.kill().await?;
-    assert_eq!(ends.next().await.expect("an exit").reason, ExitReason::Killed(KillCause::Asked));
+    assert_eq!(
+        ends.next().await.expect("an exit").reason,
+        ExitReason::Killed(KillCause::Asked)
+    );
     outside.ready().await?;
     let names: Vec<_> = tree.tree().await?.into_iter().map(|info| info.name).collect();
-    assert_eq!(PlayerRef::lookup("nobody").await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        PlayerRef::lookup("nobody").await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     assert_eq!(player("x").spawn().await.unwrap_err().kind(), ErrorKind::Invalid);
     single.stop().await?;
     Ok(names.join(" "))
@@ -608,7 +751,12 @@ async fn supervises(score: PathBuf) -> Result<String> {
 #[procession::test]
 async fn a_child_supervises_spawns_looks_up_and_monitors_as_a_host_does() {
     let score = Score::new();
-    let outside = score.player("outside").backoff(Backoff::none()).spawn().await.unwrap();
+    let outside = score
+        .player("outside")
+        .backoff(Backoff::none())
+        .spawn()
+        .await
+        .unwrap();
     for _ in 0..3 {
         let child = Process::spawn(supervises, score.path()).await.unwrap();
         assert_eq!(within("a task", child.join()).await.unwrap(), "below x y");

@@ -21,6 +21,7 @@ use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::OnceLock;
 use tokio::sync::watch;
+use tokio::task::coop::consume_budget;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::conn;
@@ -257,8 +258,13 @@ impl Life {
     /// Reads the control socket until the host is gone.
     async fn listen(self: Rc<Self>, mut driver: Driver) {
         loop {
-            let Some(Ok(frame)) = driver.next().await else {
-                self.abandoned();
+            let frame = match driver.next().await {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
+                    eprintln!("procession: the host cannot be heard any more: {error}");
+                    self.abandoned();
+                }
+                None => self.abandoned(),
             };
             match codec::decode(&frame.body) {
                 Ok(down) => self.hear(down, frame.fds),
@@ -288,7 +294,7 @@ impl Life {
             .and_then(|transport| Ok(link::open(transport, settings.frame_limit)?));
         match opened {
             Ok((sender, driver)) => {
-                let port = Port::new(attach.link, attach.slot, sender, settings);
+                let port = Port::new(self.remote, attach, sender, settings);
                 self.ports.borrow_mut().push(port.clone());
                 spawn_local(self.clone().receive(port, driver));
             }
@@ -318,7 +324,10 @@ impl Life {
                 Some(Ok(frame)) => match port.accept(frame) {
                     Ok(Some(message)) => {
                         serves.clone().deliver(message);
-                        port.room().await;
+                        // A client that reads no answers gets no more work done, and none keeps this process from
+                        // what others say.
+                        driver.room().await;
+                        consume_budget().await;
                     }
                     Ok(None) => {}
                     Err(fault) => break Some(fault),
@@ -327,10 +336,10 @@ impl Life {
                 None => break None,
             }
         };
-        match fault {
-            Some(fault) => self.remote.say(&Up::Broken(port.link, fault)),
-            None => self.remote.say(&Up::Closed(port.link)),
+        if let Some(fault) = fault {
+            self.remote.say(&Up::Broken(port.link, fault));
         }
+        // The host hears that the link is closed when the last message that came over it is done.
         port.close();
         port.drained.notify_one();
         self.ports.borrow_mut().retain(|other| !Rc::ptr_eq(other, &port));

@@ -237,7 +237,10 @@ impl Conn {
         let waiting = {
             let mut calls = self.lock();
             calls.closed = true;
-            std::mem::take(&mut calls.waiting)
+            let mut waiting: Vec<_> = calls.waiting.drain().collect();
+            // In their order, so that those who send again do so in that.
+            waiting.sort_unstable_by_key(|(seq, _)| *seq);
+            waiting
         };
         self.window.close();
         // Without a fate the runtime is going down, and the senders are dropped unheard.
@@ -267,6 +270,7 @@ impl Conn {
 impl Drop for Conn {
     fn drop(&mut self) {
         lock(&OPEN).remove(&self.link);
+        control::client().forget(self.link);
     }
 }
 

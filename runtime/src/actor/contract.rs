@@ -14,6 +14,7 @@ use futures::future::LocalBoxFuture;
 use std::fmt::{self, Display};
 use std::future::Future;
 use std::rc::Rc;
+use tokio::task::coop::consume_budget;
 
 use super::room::{Room, Serve};
 use super::row::Row;
@@ -277,6 +278,8 @@ fn run_chunk<T: Task>(chunk: &mut dyn Chunk) -> LocalBoxFuture<'_, ()> {
                 Ok(output) => chunk.done(ItemKind::Value, &mut |out| T::encode_output(&output, out)),
                 Err(error) => chunk.done(ItemKind::Failed, &mut |out| T::encode_error(&error, out)),
             }
+            // A stop or a cancel is heard between two items.
+            consume_budget().await;
             if chunk.is_full() {
                 chunk.flush().await;
             }

@@ -12,6 +12,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::contract::Marker;
 use super::monitor::Monitor;
@@ -59,13 +60,17 @@ impl Handle {
         Ok(peer)
     }
 
-    /// Waits until what was accepted for the actor is on its way.
+    /// Waits until what was accepted for the actor is on its way, or until it is clear that the actor does not read.
     pub(crate) async fn flushed(&self) {
         if let Some(conn) = self.peer().ok().and_then(|peer| peer.live()) {
-            conn.flushed().await;
+            // It is asked to stop whether or not it reads.
+            let _ = tokio::time::timeout(FLUSH, conn.flushed()).await;
         }
     }
 }
+
+/// How long an actor may leave unread what was sent before it is asked to stop.
+const FLUSH: Duration = Duration::from_secs(1);
 
 impl<M: Marker> ActorRef<M> {
     /// A ref to whoever has this name when a message is sent. A name is looked up again after its bearer ended.

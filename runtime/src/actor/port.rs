@@ -3,8 +3,9 @@
 use crate::error::Error;
 use crate::link::credit::{Credit, Granter};
 use crate::link::{self, Incoming};
+use crate::process::control::Remote;
 use crate::wire::codec;
-use crate::wire::control::{LinkId, Settings};
+use crate::wire::control::{Attach, LinkId, Settings, Up};
 use crate::wire::frame::{Head, Kind};
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
@@ -20,6 +21,7 @@ pub(crate) struct Port {
     pub(crate) link: LinkId,
     /// The cell of the status page that counts what had begun on this link.
     pub(crate) slot: u32,
+    remote: &'static Remote,
     sender: link::Sender,
     granter: RefCell<Granter>,
     /// The number of the last message.
@@ -43,11 +45,17 @@ pub(crate) struct Message {
 }
 
 impl Port {
-    pub(crate) fn new(link: LinkId, slot: u32, sender: link::Sender, settings: &Settings) -> Rc<Port> {
+    pub(crate) fn new(
+        remote: &'static Remote,
+        attach: Attach,
+        sender: link::Sender,
+        settings: &Settings,
+    ) -> Rc<Port> {
         let granter = RefCell::new(Granter::new(settings.window()));
         Rc::new(Port {
-            link,
-            slot,
+            link: attach.link,
+            slot: attach.slot,
+            remote,
             sender,
             granter,
             last: 0.into(),
@@ -132,15 +140,16 @@ impl Port {
         let _ = self.sender.drained().await;
     }
 
-    /// Waits until the client has taken in most of its answers: one that reads none gets no more work done.
-    pub(crate) async fn room(&self) {
-        // A client that is gone is noticed by the read that follows.
-        let _ = self.sender.room().await;
-    }
-
     /// Pushes out what can be without waiting: before an end that cannot wait.
     pub(crate) fn flush_now(&self) {
         self.sender.flush_now();
+    }
+}
+
+impl Drop for Port {
+    /// Nothing that came over the link is left: its cell of the status page can be given to another.
+    fn drop(&mut self) {
+        self.remote.say(&Up::Closed(self.link));
     }
 }
 

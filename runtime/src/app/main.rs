@@ -1,11 +1,13 @@
 //! `#[procession::main]`: the program's runtime, and the order of its end.
 
+use crate::actor::conn;
 use crate::observe;
 use crate::process::control;
 use crate::process::entry;
 use crate::wire::control::Request;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 use super::signals;
@@ -51,11 +53,21 @@ pub fn main<F: Future>(config: Main, body: impl FnOnce() -> F) -> F::Output {
     signals::yield_to_end();
     let output = output.unwrap_or_else(|panic| resume_unwind(panic));
     if control::existing().is_some() {
-        runtime.block_on(end());
+        runtime.block_on(finish());
         signals::yield_to_end();
     }
     output
 }
+
+/// Sends what was accepted and not sent yet, then stops everything in this thread's context.
+pub(super) async fn finish() {
+    // Whoever does not read is stopped all the same.
+    let _ = tokio::time::timeout(FLUSH, conn::flush()).await;
+    end().await;
+}
+
+/// How long what was accepted may take to be on its way when a program ends.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// Stops everything in this thread's context.
 pub(super) async fn end() {

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::main::{Main, end};
+use super::main::{Main, finish};
 
 /// Runs a test. Names are its own, and what it started is stopped when it ends, however it ends.
 ///
@@ -21,7 +21,7 @@ pub fn test<F: Future>(config: Main, body: impl FnOnce() -> F) -> F::Output {
     let runtime = config.runtime(move || control::enter(context));
     let output = catch_unwind(AssertUnwindSafe(|| runtime.block_on(body())));
     if control::existing().is_some() {
-        runtime.block_on(end());
+        runtime.block_on(finish());
     }
     control::enter(before);
     output.unwrap_or_else(|panic| resume_unwind(panic))

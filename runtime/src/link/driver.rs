@@ -143,6 +143,17 @@ impl Driver {
         }
     }
 
+    /// Waits until less than 1 MiB is queued, and writes meanwhile: it is the driver that does.
+    pub(crate) async fn room(&mut self) {
+        let sender = self.sender.clone();
+        let mut room = std::pin::pin!(sender.room());
+        std::future::poll_fn(|cx| match room.as_mut().poll(cx) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => self.poll_flush(cx),
+        })
+        .await;
+    }
+
     /// Writes what the transport takes at once: for a process that is about to exit.
     pub(crate) fn flush_now(&mut self) {
         if self.sender.flush() == Flushed::Closed {

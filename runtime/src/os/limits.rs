@@ -17,7 +17,10 @@ pub(crate) fn share_processes(pid: i32) -> bool {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NPROC) else {
         return false;
     };
-    let ours = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    let ours = libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
     let mut its = ours;
     // SAFETY: both structures outlive the call.
     let given = unsafe { libc::prlimit(pid, libc::RLIMIT_NPROC, &ours, &mut its) };

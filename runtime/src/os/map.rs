@@ -71,14 +71,19 @@ impl Map {
             return false;
         }
         let within = offset % WORD;
-        let to_word = if within == 0 { 0 } else { bytes.len().min(WORD - within) };
+        let to_word = if within == 0 {
+            0
+        } else {
+            bytes.len().min(WORD - within)
+        };
         let (first, bytes) = bytes.split_at(to_word);
         self.copy_part(offset / WORD, within, first);
         let words = bytes.chunks_exact(WORD);
         let last = words.remainder();
         let mut index = offset.div_ceil(WORD);
         for word in words {
-            self.cell(index).store(u64::from_ne_bytes(word.try_into().expect("a word")), Relaxed);
+            self.cell(index)
+                .store(u64::from_ne_bytes(word.try_into().expect("a word")), Relaxed);
             index += 1;
         }
         self.copy_part(index, 0, last);
@@ -91,7 +96,10 @@ impl Map {
             return;
         }
         let cell = self.cell(index);
-        let part = bytes.iter().rev().fold(0, |part, byte| part << 8 | u64::from(*byte));
+        let part = bytes
+            .iter()
+            .rev()
+            .fold(0, |part, byte| part << 8 | u64::from(*byte));
         let mask = u64::MAX >> (64 - 8 * bytes.len()) << (8 * within);
         let word = u64::from_le(cell.load(Relaxed)) & !mask | part << (8 * within);
         cell.store(word.to_le(), Relaxed);

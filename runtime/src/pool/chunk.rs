@@ -21,6 +21,15 @@ pub(super) struct Chunk<I> {
     pub(super) body: Bytes,
 }
 
+impl<I> Default for Chunk<I> {
+    fn default() -> Self {
+        Chunk {
+            items: Vec::new(),
+            body: Bytes::new(),
+        }
+    }
+}
+
 /// An item of a chunk, until its result is known.
 #[derive(Debug)]
 pub(super) struct Item<I> {
@@ -98,6 +107,7 @@ pub(super) fn sort<T: Task, I>(
         Reply::Failed(_) => sorted.fail(items, &Error::msg("the worker failed as only an actor can")),
         Reply::Died { reason, salvage, .. } => {
             let begun = salvage.as_ref().map_or(0, |salvage| salvage.begun);
+            let overdue = salvage.as_ref().is_some_and(|salvage| salvage.overdue);
             if let Some(salvage) = salvage {
                 sorted.salvage(&mut items, salvage);
             }
@@ -117,7 +127,7 @@ pub(super) fn sort<T: Task, I>(
                 },
             );
             if begun > sorted.done.len() as u64 {
-                sorted.blame(left.next(), reason, timeout);
+                sorted.blame(left.next(), reason, timeout.filter(|_| overdue));
             }
             sorted.again.extend(left);
         }
@@ -152,16 +162,16 @@ impl<T: Task, I> Sorted<T, I> {
     }
 
     /// The item that the worker was on when it died.
-    fn blame(&mut self, item: Option<Again<I>>, reason: ExitReason, timeout: Option<Duration>) {
+    fn blame(&mut self, item: Option<Again<I>>, reason: ExitReason, overdue: Option<Duration>) {
         let Some(mut item) = item else { return };
-        let outcome = match is_timeout(&reason) {
-            true => TaskError::Timeout(timeout.unwrap_or_default()),
-            false if item.retries > 0 => {
+        let outcome = match overdue {
+            Some(timeout) if is_timeout(&reason) => TaskError::Timeout(timeout),
+            _ if item.retries > 0 => {
                 item.retries -= 1;
                 self.alone = Some(item);
                 return;
             }
-            false => TaskError::Died { reason, begun: true },
+            _ => TaskError::Died { reason, begun: true },
         };
         self.done.push(Done {
             idx: item.idx,

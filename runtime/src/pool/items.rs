@@ -8,16 +8,19 @@ use futures::Stream;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use std::collections::VecDeque;
+use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tokio::sync::TryAcquireError;
+use tokio::task::JoinHandle;
 
 use super::chunk::{Again, Chunk, Done, Item, Outcome, Sorted, sort};
 use super::progress::Progress;
 use super::sizing::{DEPTH, MOST_BYTES, Sizing};
-use super::workers::{Turn, Workers};
+use super::workers::{Turn, Workers, closed};
 
 /// For how many items of a chunk there is room from the start: a chunk may be said to be larger than memory.
 const MOST_RESERVED: usize = 1 << 10;
@@ -71,9 +74,14 @@ impl<I: Send + 'static> Keep<I> for WithInput {
 pub(super) type Kept<T, K> = <K as Keep<<T as Task>::Input>>::Kept;
 
 /// What a stream of a map yields.
-type Yielded<T, K> = <K as Keep<<T as Task>::Input>>::Item<Result<<T as Task>::Output, TaskError<<T as Task>::Error>>>;
+type Yielded<T, K> =
+    <K as Keep<<T as Task>::Input>>::Item<Result<<T as Task>::Output, TaskError<<T as Task>::Error>>>;
 
-type Sent<K> = BoxFuture<'static, (Chunk<K>, Result<Answer>)>;
+/// A chunk on its way. Its task gives the turn back when the answer is there, whether or not anybody polls for it.
+struct Sent<K> {
+    chunk: Option<Chunk<K>>,
+    answer: JoinHandle<Result<Answer>>,
+}
 
 /// The settings of a map.
 #[derive(Debug, Clone, Default)]
@@ -82,6 +90,12 @@ pub(super) struct Settings {
     pub(super) retries: u32,
     pub(super) progress: Option<String>,
 }
+
+/// How many chunks for each worker an ordered stream may be ahead of a slow item.
+const HELD: usize = 16;
+
+/// With so many outcomes to be taken, no more inputs are pulled that might not be sendable either.
+const MOST_REFUSED: usize = 4096;
 
 /// The machine behind a map's future and its streams.
 pub struct Items<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> {
@@ -95,7 +109,10 @@ pub struct Items<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> {
     limit: usize,
     sent: FuturesUnordered<Sent<Kept<T, K>>>,
     turn: Option<Turn>,
-    waiting: Option<BoxFuture<'static, Result<Turn>>>,
+    /// Hears that a turn was given back. It holds none itself: whoever does not poll keeps nobody from working.
+    freed: Option<BoxFuture<'static, ()>>,
+    /// Outcomes that wait for their turn in an ordered stream.
+    held: usize,
     again: VecDeque<Again<Kept<T, K>>>,
     alone: VecDeque<Again<Kept<T, K>>>,
     done: Lot<T, K>,
@@ -122,6 +139,27 @@ pub struct Ordered<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>>
     pool: PhantomData<&'p ()>,
 }
 
+impl<K> Future for Sent<K> {
+    type Output = (Chunk<K>, Result<Answer>);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        // It is polled once to its end, so the chunk is there.
+        let chunk = self.chunk.take().unwrap_or_default();
+        Poll::Ready((chunk, answer.unwrap_or_else(|error| Err(Error::new(error)))))
+    }
+}
+
+// Nothing in it is pinned: the task is on the heap.
+impl<K> Unpin for Sent<K> {}
+
+impl<K> Drop for Sent<K> {
+    /// A map that is dropped takes its chunks back.
+    fn drop(&mut self) {
+        self.answer.abort();
+    }
+}
+
 impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
     pub(super) fn new(workers: Arc<Workers>, inputs: I, settings: Settings) -> Self {
         Items {
@@ -134,7 +172,8 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
             retries: settings.retries,
             sent: FuturesUnordered::new(),
             turn: None,
-            waiting: None,
+            freed: None,
+            held: 0,
             again: VecDeque::new(),
             alone: VecDeque::new(),
             done: VecDeque::new(),
@@ -203,36 +242,54 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
             if enough && self.workers.least_load() > 0 {
                 return;
             }
-            let turn = match self.turn.take().or_else(|| self.workers.try_turn()) {
-                Some(turn) => turn,
-                None if depth > DEPTH => self.workers.extra_turn(),
-                None => match self.poll_turn(cx) {
-                    Poll::Ready(Ok(turn)) => turn,
-                    Poll::Ready(Err(error)) => return self.give_up(&error),
-                    Poll::Pending => return,
-                },
+            // An ordered stream waits for a slow item: the others go no further ahead of it than this.
+            let ahead = self.sizing.largest().saturating_mul(HELD * self.workers.count());
+            if self.held > ahead && !self.sent.is_empty() {
+                return;
+            }
+            let turn = match self.turn.take() {
+                Some(turn) => Poll::Ready(Ok(turn)),
+                None if depth > DEPTH => Poll::Ready(Ok(self.workers.extra_turn())),
+                None => self.poll_turn(cx),
+            };
+            let turn = match turn {
+                Poll::Ready(Ok(turn)) => turn,
+                Poll::Ready(Err(error)) => return self.give_up(&error),
+                Poll::Pending => return,
             };
             let chunk = self.chunk();
             if chunk.items.is_empty() {
                 // No input was left, or none could be sent.
+                if !self.done.is_empty() {
+                    return;
+                }
                 self.turn = self.has_work().then_some(turn);
                 continue;
             }
             let (row, body) = (T::row().position(), chunk.body.clone());
-            self.sent.push(Box::pin(async move {
-                let answer = turn.send(row, body).await;
-                (chunk, answer)
-            }));
+            self.sent.push(Sent {
+                chunk: Some(chunk),
+                answer: tokio::spawn(async move { turn.send(row, body).await }),
+            });
         }
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Turn>> {
-        let waiting = self
-            .waiting
-            .get_or_insert_with(|| Box::pin(self.workers.clone().turn()));
-        let turn = ready!(waiting.as_mut().poll(cx));
-        self.waiting = None;
-        Poll::Ready(turn)
+        loop {
+            let freed = self
+                .freed
+                .get_or_insert_with(|| Box::pin(self.workers.clone().freed()));
+            let was_freed = freed.as_mut().poll(cx).is_ready();
+            if was_freed {
+                self.freed = None;
+            }
+            match self.workers.try_turn() {
+                Err(TryAcquireError::NoPermits) if was_freed => {}
+                Err(TryAcquireError::NoPermits) => return Poll::Pending,
+                Err(TryAcquireError::Closed) => return Poll::Ready(Err(closed())),
+                Ok(turn) => return Poll::Ready(Ok(turn)),
+            }
+        }
     }
 
     /// The next chunk: an item that must go alone, or those to be sent again, or inputs.
@@ -248,7 +305,7 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
         }
         let size = self.sizing.next(self.left());
         items.reserve(size.min(MOST_RESERVED));
-        while items.len() < size && body.len() < MOST_BYTES {
+        while items.len() < size && body.len() < MOST_BYTES && self.done.len() < MOST_REFUSED {
             let is_too_much =
                 |again: &Again<_>| !items.is_empty() && body.len() + again.bytes.len() > self.limit;
             if self.again.front().is_some_and(is_too_much) {
@@ -392,6 +449,7 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Stream for Ordere
                 this.next += 1;
                 return Poll::Ready(Some(K::give(input, outcome.map_err(|error| *error))));
             }
+            this.items.held = this.early.len();
             let Some(done) = ready!(this.items.poll_done(cx)) else {
                 return Poll::Ready(None);
             };

@@ -61,6 +61,11 @@ impl Sizing {
         size
     }
 
+    /// The size of chunks now.
+    pub(super) fn largest(&self) -> usize {
+        self.fixed.unwrap_or(self.last).max(1)
+    }
+
     /// Learns what a chunk took.
     pub(super) fn took(&mut self, n_items: usize, nanos: u64) {
         let cost = nanos as f64 / n_items.max(1) as f64;
@@ -74,8 +79,8 @@ impl Sizing {
             return 1;
         }
         match (self.cost, self.fixed) {
-            (Some(cost), fixed) => {
-                let chunk = cost * fixed.unwrap_or(self.last).max(1) as f64;
+            (Some(cost), _) => {
+                let chunk = cost * self.largest() as f64;
                 (1 + (AHEAD.as_nanos() as f64 / chunk.max(1.0)) as usize).clamp(DEPTH, MOST_DEPTH)
             }
             (None, Some(_)) => DEPTH,

@@ -83,8 +83,8 @@ impl Worker {
         let begin = Instant::now();
         let mut run = Run::new(self, message);
         (task.chunk)(&mut run).await;
-        self.page.end_chunk();
         let results = Bytes::from(std::mem::take(&mut run.results));
+        drop(run);
         message.finish(results, begin.elapsed().as_nanos() as u64);
         // The next chunk takes the outbox over: what was in it has to be with the kernel by then.
         message.port.flush_now();
@@ -112,7 +112,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(worker: &'a Worker, message: &'a Message) -> Self {
         let page = &*worker.page;
-        page.begin_chunk(message.seq);
+        page.begin_chunk(message.port.slot, message.seq);
         page.begin(message.port.slot, message.seq);
         let items = &message.body[..];
         let results = Vec::with_capacity(items.len());
@@ -126,6 +126,13 @@ impl<'a> Run<'a> {
             last: 0,
             full: false,
         }
+    }
+}
+
+impl Drop for Run<'_> {
+    /// Also where the chunk was cancelled: nobody's time runs any more.
+    fn drop(&mut self) {
+        self.page.end_chunk();
     }
 }
 

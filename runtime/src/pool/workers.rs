@@ -17,7 +17,7 @@ use futures::future::try_join_all;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::sizing::DEPTH;
 
@@ -31,6 +31,7 @@ const INTENSITY: Intensity = Intensity::new(10_000, Duration::from_secs(1));
 pub(super) struct Workers {
     workers: Vec<Worker>,
     turns: Arc<Semaphore>,
+    freed: Arc<Notify>,
     pub(super) task_timeout: Option<Duration>,
 }
 
@@ -46,8 +47,9 @@ struct Worker {
 pub(super) struct Turn {
     handle: Arc<Handle>,
     load: Arc<AtomicUsize>,
+    freed: Arc<Notify>,
     /// None of one that was taken beyond what all maps share.
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Workers {
@@ -64,6 +66,7 @@ impl Workers {
         Ok(Workers {
             workers,
             turns,
+            freed: Arc::default(),
             task_timeout: timeout,
         })
     }
@@ -72,16 +75,15 @@ impl Workers {
         self.workers.len()
     }
 
-    /// Waits until a worker can take a chunk: the one that has the fewest.
-    pub(super) async fn turn(self: Arc<Self>) -> Result<Turn> {
-        let permit = self.turns.clone().acquire_owned().await.map_err(|_| closed())?;
+    /// The right to give a chunk to the worker that has the fewest, if one can take it.
+    pub(super) fn try_turn(&self) -> Result<Turn, TryAcquireError> {
+        let permit = self.turns.clone().try_acquire_owned()?;
         Ok(self.give(Some(permit)))
     }
 
-    /// The same at once, if there is one.
-    pub(super) fn try_turn(&self) -> Option<Turn> {
-        let permit = self.turns.clone().try_acquire_owned().ok()?;
-        Some(self.give(Some(permit)))
+    /// Completes when a turn is given back after this was first polled, or the pool is dropped.
+    pub(super) async fn freed(self: Arc<Self>) {
+        self.freed.notified().await;
     }
 
     /// One more for a map whose chunks are so short that nobody else has to wait for them.
@@ -105,7 +107,8 @@ impl Workers {
         Turn {
             handle: idlest.handle.clone(),
             load: idlest.load.clone(),
-            _permit: permit,
+            freed: self.freed.clone(),
+            permit,
         }
     }
 
@@ -124,6 +127,7 @@ impl Workers {
     /// Ends the workers; nobody waits for that.
     pub(super) fn kill(&self) {
         self.turns.close();
+        self.freed.notify_waiters();
         self.workers.iter().for_each(Worker::end);
     }
 }
@@ -177,16 +181,20 @@ impl Worker {
         answered.answer = wire::Answer::Introduced(link);
         match worker.handle.peer().and_then(|peer| peer.adopt(answered)) {
             Ok(_) => Ok(worker),
-            Err(error) => {
-                worker.end();
-                Err(error)
-            }
+            Err(error) => Err(error),
         }
     }
 
     fn end(&self) {
         let target = self.handle.target().clone();
         control::client().tell(Request::Stop { target });
+    }
+}
+
+impl Drop for Worker {
+    /// Also where the pool did not come up whole.
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -206,6 +214,8 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.load.fetch_sub(1, Ordering::Relaxed);
+        drop(self.permit.take());
+        self.freed.notify_waiters();
     }
 }
 

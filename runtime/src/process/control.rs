@@ -188,6 +188,13 @@ impl Client {
         }
     }
 
+    /// Nobody waits for the fate of that link any more.
+    pub(crate) fn forget(&self, link: LinkId) {
+        if let Client::Remote(remote) = self {
+            remote.lock().fates.remove(&link);
+        }
+    }
+
     /// Says that the other end of a link broke the protocol.
     pub(crate) fn broken(&self, link: LinkId, what: &str) {
         match self {

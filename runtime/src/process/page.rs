@@ -39,8 +39,10 @@ const MOST_OUTBOX: usize = 1 << 30;
 pub(crate) enum Cell {
     Magic = 0,
     Phase = 2,
-    /// Which job of a pool is being worked on.
+    /// The number of the message that holds the chunk of a pool that is worked on.
     Job = 8,
+    /// The slot of the link that it came over.
+    JobSlot = 14,
     /// The item that has begun, plus one.
     ItemBegun = 9,
     /// When it began: nanoseconds of the monotonic clock.
@@ -150,11 +152,12 @@ impl Page {
     }
 
     /// A chunk of a pool is taken up. The number is published last: what belongs to it is in order by then.
-    pub(crate) fn begin_chunk(&self, seq: u64) {
+    pub(crate) fn begin_chunk(&self, slot: u32, seq: u64) {
         self.set(Cell::Job, 0);
         self.set(Cell::ItemBegun, 0);
         self.set(Cell::ItemStarted, 0);
         self.reset_outbox(0);
+        self.set(Cell::JobSlot, u64::from(slot));
         self.set(Cell::Job, seq);
     }
 

@@ -182,7 +182,8 @@ impl Host {
                 }
             }
             Event::Overdue(who) => {
-                if let Some(life) = self.life(who) {
+                // It may have come to its end since the look.
+                if let Some(life) = self.life(who).filter(|life| life.is_overdue()) {
                     life.kill(KillCause::Timeout);
                 }
             }

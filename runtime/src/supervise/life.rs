@@ -35,6 +35,8 @@ pub(crate) struct Life {
     pub(crate) links: Vec<LinkId>,
     /// Watches the time of its items.
     pub(crate) timer: Option<AbortHandle>,
+    /// How long one of them may run.
+    pub(crate) item_timeout: Option<Duration>,
     slots: Slots,
     watch: Rc<Watch>,
     control: link::Sender,
@@ -92,6 +94,7 @@ impl Life {
             said: Said::default(),
             links: Vec::new(),
             timer: None,
+            item_timeout: None,
             slots: Slots::default(),
             watch,
             control,
@@ -170,8 +173,17 @@ impl Life {
         reason::reason(status, LastWords::read(&self.page), said, self.said.killed)
     }
 
-    /// What a pool's worker left of the chunk that it was on.
-    pub(crate) fn salvage(&self) -> Option<Salvage> {
+    /// Whether the item that runs, or ran last, has taken longer than an item may.
+    pub(crate) fn is_overdue(&self) -> bool {
+        let age = self.page.item_age();
+        self.item_timeout.zip(age).is_some_and(|(limit, age)| age > limit)
+    }
+
+    /// What a pool's worker left of the chunk that it was on, where that came over the link in this slot.
+    pub(crate) fn salvage(&self, slot: u32) -> Option<Salvage> {
+        if self.page.get(Cell::JobSlot) != u64::from(slot) {
+            return None;
+        }
         let seq = self.page.get(Cell::Job);
         let (base, results) = self.page.outbox().filter(|_| seq > 0)?;
         Some(Salvage {
@@ -179,6 +191,7 @@ impl Life {
             begun: self.page.get(Cell::ItemBegun),
             base,
             results: results.into(),
+            overdue: self.is_overdue(),
         })
     }
 }

@@ -148,7 +148,7 @@ impl Host {
             let fate = Fate {
                 reason: reason.clone(),
                 begun,
-                salvage: life.salvage(),
+                salvage: life.salvage(link.slot),
             };
             match link.client {
                 Client::Local(told) => drop(told.send(fate)),

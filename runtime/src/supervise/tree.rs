@@ -296,6 +296,7 @@ impl Host {
         if let Some(limit) = process.spec.item_timeout {
             let timer = spawn_local(time(who, life.page.clone(), limit, self.events.clone()));
             life.timer = Some(timer.abort_handle());
+            life.item_timeout = Some(limit);
         }
         let at_once = matches!(process.spec.body.kind, BodyKind::Task | BodyKind::Service);
         process.life = Some(life);
@@ -493,8 +494,13 @@ impl Host {
 
     /// The end of a process is told when that is dead; a supervisor has none.
     fn tell_of_supervisor(&mut self, id: ChildId) {
-        let ended = self.children.get(&id).filter(|child| child.supervisor().is_some());
-        let reason = ended.and_then(|child| child.last.as_ref()).map(|last| last.reason.clone());
+        let ended = self
+            .children
+            .get(&id)
+            .filter(|child| child.supervisor().is_some());
+        let reason = ended
+            .and_then(|child| child.last.as_ref())
+            .map(|last| last.reason.clone());
         if let Some(reason) = reason {
             self.tell_monitors(id, 0, &reason);
         }

@@ -171,6 +171,8 @@ pub(crate) struct Salvage {
     pub(crate) base: u64,
     /// Results that were not sent, one after another.
     pub(crate) results: Bytes,
+    /// Whether the item that had begun last had run for longer than an item may.
+    pub(crate) overdue: bool,
 }
 
 /// The end of one incarnation, as a monitor hears it.
