@@ -79,12 +79,15 @@ impl<T> Returning for fn() -> T {
 pub(crate) struct Wiring {
     /// Starts the control plane of a host.
     pub(crate) host: fn() -> (mpsc::UnboundedSender<Asked>, Settings),
+    /// Makes, in the fork server, what all children share.
+    pub(crate) prepare: fn(),
     /// Runs a child to its end.
     pub(crate) child: fn(Newborn) -> !,
 }
 
 pub(crate) fn wiring() -> Wiring {
     Wiring {
+        prepare: crate::app::child::prepare,
         host: crate::app::config::start_host,
         child,
     }

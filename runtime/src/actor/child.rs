@@ -29,6 +29,9 @@ use super::port::Port;
 use super::room::{Serve, guarded, unwound};
 use super::row::{self, Entry};
 
+/// How many descriptors are heard of at once: a child has few, and the room for them is memory of its own.
+const IO_EVENTS: usize = 64;
+
 /// The exit code of a process that its host left.
 const ABANDONED: i32 = 70;
 
@@ -73,7 +76,11 @@ pub(crate) struct Life {
 
 /// Lives, and never returns.
 pub(crate) fn live(newborn: Newborn, worker: WorkerBody, observe: Observe) -> ! {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .max_io_events_per_tick(IO_EVENTS)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("procession: a child has no runtime: {error}");

@@ -19,7 +19,7 @@ use tracing::span::{Attributes, Id};
 use tracing::{Dispatch, Event, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
-use tracing_subscriber::{Layer, filter::Targets};
+use tracing_subscriber::{Layer, Registry, filter::Targets};
 
 use super::record::{self, Callsite, Record, Values};
 use super::stand_in;
@@ -33,6 +33,19 @@ pub(crate) fn install(filter: &str, name: &str, write: impl Fn(&[u8]) + Send + S
     stand_in::install(|| subscriber(filter, name, write));
 }
 
+/// A registry that waits for its process: it takes 32 KiB, which children share until they open spans.
+static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
+
+/// To be called once, in the process that children are forked from.
+pub(crate) fn prepare() {
+    *REGISTRY.lock().unwrap_or_else(PoisonError::into_inner) = Some(tracing_subscriber::registry());
+}
+
+fn registry() -> Registry {
+    let prepared = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner).take();
+    prepared.unwrap_or_else(tracing_subscriber::registry)
+}
+
 pub(super) fn subscriber(
     filter: &str,
     name: &str,
@@ -43,7 +56,7 @@ pub(super) fn subscriber(
         name: name.to_owned(),
         write: Mutex::new(write),
     };
-    Dispatch::new(tracing_subscriber::registry().with(ship).with(targets))
+    Dispatch::new(registry().with(ship).with(targets))
 }
 
 struct Ship<W> {

@@ -20,6 +20,7 @@ use crate::os::clone::{Cloner, Forked, is_refused};
 use crate::os::passing::{self, Received, Wait};
 use crate::os::pidfd::PidFd;
 use crate::os::{descriptors, environ, group, procfs};
+use crate::private;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ struct Server {
 pub(crate) fn run(socket: OwnedFd, log: OwnedFd, host: i32) -> io::Result<std::convert::Infallible> {
     let [log, socket] = descriptors::keep_only([log, socket])?;
     let threads = procfs::threads();
+    (private::wiring().prepare)();
     // What is buffered here would be written again by each child.
     let _ = io::stdout().flush();
     let server = Server {
