@@ -2,7 +2,8 @@
 //!
 //! Frames are views into the buffer. It is used again when the last view is gone, and replaced if one lives on. For a
 //! frame that is larger than the buffer there is one of the frame's size, filled by the kernel directly; behind it the
-//! usual size returns.
+//! usual size returns. One large buffer is kept for the next large frame, since fresh memory costs more than the copy
+//! into it; some smaller reads later it is let go.
 
 use super::{Incoming, LinkError};
 use crate::wire::frame::{FrameCodec, HEADER};
@@ -16,6 +17,12 @@ const BUFFER: usize = 64 << 10;
 /// With less room than this behind a partial frame, the buffer is replaced before the next read.
 const LEAST_ROOM: usize = 16 << 10;
 
+/// The largest buffer that is kept for the next large frame.
+const KEPT: usize = 4 << 20;
+
+/// After so many smaller reads it is let go.
+const KEPT_FOR: u32 = 64;
+
 #[derive(Debug)]
 pub(super) struct Inbox {
     codec: FrameCodec,
@@ -23,6 +30,11 @@ pub(super) struct Inbox {
     pub(super) fds: VecDeque<OwnedFd>,
     /// How many bytes the frame has whose header was seen; 0 if none was.
     frame: usize,
+    /// The buffer is for one large frame.
+    is_large: bool,
+    /// One that was, for the next, and how many smaller reads there were since.
+    large: Option<BytesMut>,
+    small_reads: u32,
 }
 
 impl Inbox {
@@ -32,6 +44,9 @@ impl Inbox {
             buf: BytesMut::new(),
             fds: VecDeque::new(),
             frame: 0,
+            is_large: false,
+            large: None,
+            small_reads: 0,
         }
     }
 
@@ -69,15 +84,41 @@ impl Inbox {
         let room = self.buf.capacity() - self.buf.len();
         if self.frame > BUFFER {
             if room < self.frame - self.buf.len() {
-                self.replace(self.frame);
+                self.replace_by_large();
             }
         } else if self.buf.is_empty() {
+            self.put_large_by();
             let usual = self.buf.try_reclaim(BUFFER) && self.buf.capacity() < 2 * BUFFER;
             if !usual {
                 self.buf = BytesMut::with_capacity(BUFFER);
             }
         } else if room < LEAST_ROOM || room < self.frame.saturating_sub(self.buf.len()) {
             self.replace(BUFFER);
+        }
+    }
+
+    fn replace_by_large(&mut self) {
+        let reclaimed = |mut kept: BytesMut| kept.try_reclaim(self.frame).then_some(kept);
+        // Its last frame may live on.
+        match self.large.take().and_then(reclaimed) {
+            Some(mut kept) => {
+                kept.extend_from_slice(&self.buf);
+                self.buf = kept;
+            }
+            None => self.replace(self.frame),
+        }
+        self.is_large = self.frame <= KEPT;
+    }
+
+    fn put_large_by(&mut self) {
+        if std::mem::take(&mut self.is_large) {
+            self.large = Some(std::mem::take(&mut self.buf));
+            self.small_reads = 0;
+        } else if self.large.is_some() {
+            self.small_reads += 1;
+            if self.small_reads == KEPT_FOR {
+                self.large = None;
+            }
         }
     }
 

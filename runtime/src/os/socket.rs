@@ -14,6 +14,9 @@ use std::ptr;
 /// The most descriptors that the kernel takes with one write (`SCM_MAX_FD`).
 pub(crate) const MAX_DESCRIPTORS: usize = 253;
 
+/// How much may be on its way: a large message then needs fewer turns of its two processes.
+const SEND_BUFFER: usize = 1 << 20;
+
 /// Space for one control message with [`MAX_DESCRIPTORS`], in words so that it is aligned as `cmsghdr` must be.
 type Control = [MaybeUninit<u64>; CONTROL_WORDS];
 const CONTROL_WORDS: usize = control_space(MAX_DESCRIPTORS).div_ceil(size_of::<u64>());
@@ -31,9 +34,14 @@ pub(crate) struct Received {
 
 /// A connected pair, non-blocking and close-on-exec.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    Ok(socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?)
+    let (a, b) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?;
+    for end in [&a, &b] {
+        // Less than that is as good, only slower: the kernel gives what its limit allows.
+        let _ = setsockopt(end, sockopt::SndBuf, &SEND_BUFFER);
+    }
+    Ok((a, b))
 }
 
 /// Writes what fits, and with its first byte `fds`, of which all go or none.
