@@ -3,9 +3,10 @@
 //! The host makes the pair, hands one end to each side and keeps none. It remembers who holds which end, so that at the
 //! death of the server the client hears the reason, and what had begun.
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::exit::ExitReason;
 use crate::link::{self, LinkKind};
+use crate::os::limits;
 use crate::wire::control::{Answer, Attach, ChildId, Down, Fate, Introduced, LinkId};
 use std::os::fd::OwnedFd;
 use tokio::sync::oneshot;
@@ -90,7 +91,7 @@ impl Host {
             ours,
             theirs,
             fate,
-        } = pair?;
+        } = pair.map_err(|error| Error::with_kind(ErrorKind::Spawn, error))?;
         Ok((
             FirstLink {
                 introduced,
@@ -114,7 +115,10 @@ impl Host {
     }
 
     fn pair(&mut self, server: ChildId, slot: u32, caller: &Reply) -> Result<Pair, Error> {
-        let (ours, theirs) = link::pair(self.config.link)?;
+        let (ours, theirs) = link::pair(self.config.link).map_err(|error| {
+            let what = format!("making a link: {}", limits::explain(&error));
+            Error::with_kind(ErrorKind::Io, what)
+        })?;
         let link = LinkId(self.number());
         let (client, fate) = match caller {
             Reply::Remote { who, control, .. } => (Client::Remote(*who, control.clone()), None),
