@@ -53,6 +53,16 @@ fn a_host_with_a_thread_that_takes_every_wait_status_does_not_hang() {
     play("foreign-wait");
 }
 
+#[test]
+fn a_call_without_a_deadline_ends_at_the_one_that_is_set_for_all() {
+    play("default-deadline");
+}
+
+#[test]
+fn a_map_over_two_million_items_needs_no_more_memory_than_one_over_few() {
+    play("flat-memory");
+}
+
 /// A copy of the program that may be replaced or deleted.
 fn copy(folder: &Path) -> PathBuf {
     let path = folder.join("program");

@@ -1,10 +1,14 @@
 //! Hosts that change what all threads of a process share. The first argument names what to play; `tests/programs.rs`
 //! plays them. Each ends well only if all that it expects has come true.
 
+use futures::StreamExt as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use procession::prelude::*;
-use procession::{ErrorKind, Result};
+use procession::{Config, ErrorKind, Result};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use tests::misuse;
 
 #[task]
@@ -67,6 +71,8 @@ async fn main() -> Result<()> {
         "foreign-wait" => foreign_wait().await,
         "rebuilt" => rebuilt().await,
         "process-1" => process_1().await,
+        "default-deadline" => default_deadline().await,
+        "flat-memory" => flat_memory().await,
         "quick" => quick().await,
         other => panic!("no scenario `{other}`"),
     }?;
@@ -107,8 +113,6 @@ async fn descriptors() -> Result<()> {
     for idler in &idlers {
         assert_ne!(idler.pid().await?, std::process::id());
     }
-    let error = Process::spawn(double, 1).await.unwrap_err();
-    assert!(error.to_string().contains("RLIMIT_NOFILE is "), "{error}");
     let error = Pool::new(8).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Spawn, "{error:#}");
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
@@ -269,4 +273,62 @@ async fn process_1() -> Result<()> {
         .await
         .expect("the orphan was not reaped");
     quick().await
+}
+
+/// A call that names no deadline ends at the one that was set for all.
+async fn default_deadline() -> Result<()> {
+    let deadline = Duration::from_millis(300);
+    Config::new().call_timeout(deadline).init()?;
+    let idler = Idler::spawn().await?;
+    let pid = Pid::from_raw(idler.pid().timeout(Duration::from_secs(60)).await? as i32);
+    kill(pid, Signal::SIGSTOP)?;
+    let begin = std::time::Instant::now();
+    let late = idler.pid().await.unwrap_err();
+    assert!(matches!(late, procession::CallError::Timeout), "{late}");
+    assert!(begin.elapsed() >= deadline);
+    kill(pid, Signal::SIGCONT)?;
+    idler.pid().timeout(Duration::from_secs(60)).await?;
+    let late = Config::new().init().unwrap_err();
+    assert_eq!(
+        late.kind(),
+        ErrorKind::Invalid,
+        "settings that come too late: {late}"
+    );
+    Ok(())
+}
+
+/// KiB of this process that are in memory.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// A map holds what is under way, and not what it has done or is to do.
+async fn flat_memory() -> Result<()> {
+    let pool = Pool::new(2).await?;
+    for ordered in [false, true] {
+        let inputs = 0..2_000_000_u64;
+        let map = pool.map(double, inputs);
+        let mut outcomes = if ordered {
+            map.stream().left_stream()
+        } else {
+            map.unordered().right_stream()
+        };
+        let (mut n_items, mut warm) = (0_u64, 0);
+        while let Some(outcome) = outcomes.next().await {
+            outcome?;
+            n_items += 1;
+            if n_items == 500_000 {
+                warm = resident();
+            }
+        }
+        assert_eq!(n_items, 2_000_000);
+        let grown = resident().saturating_sub(warm);
+        assert!(
+            grown < 16 << 10,
+            "ordered {ordered}: {grown} KiB more than after a quarter, which had {warm}"
+        );
+    }
+    Ok(())
 }
