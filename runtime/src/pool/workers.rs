@@ -179,10 +179,8 @@ impl Worker {
             load: Arc::default(),
         };
         answered.answer = wire::Answer::Introduced(link);
-        match worker.handle.peer().and_then(|peer| peer.adopt(answered)) {
-            Ok(_) => Ok(worker),
-            Err(error) => Err(error),
-        }
+        worker.handle.peer()?.adopt(answered)?;
+        Ok(worker)
     }
 
     fn end(&self) {
@@ -211,6 +209,7 @@ impl Turn {
     }
 }
 
+/// Also one that came up for a pool that then did not.
 impl Drop for Turn {
     fn drop(&mut self) {
         self.load.fetch_sub(1, Ordering::Relaxed);
