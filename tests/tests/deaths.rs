@@ -493,3 +493,81 @@ async fn an_actor_outlives_its_refs_and_its_idle_links_do_not() {
 async fn pid_of(busy: &BusyRef) -> u32 {
     within("its pid", busy.process()).await.expect("a pid")
 }
+
+#[procession::test]
+async fn a_start_that_is_given_up_leaves_no_process() {
+    let births = Marker::new();
+    for _ in 0..5 {
+        let mut spawn = pin!(Slow::spawn(births.clone()));
+        assert!(poll_immediate(&mut spawn).await.is_none());
+    }
+    {
+        let mut spawn = pin!(Slow::spawn(births.clone()));
+        assert!(poll_immediate(&mut spawn).await.is_none());
+        births.reached(1).await;
+    }
+    {
+        let mut tree = pin!(
+            Supervisor::new("half")
+                .child(Busy::spec(0).name("first"))
+                .child(Slow::spec(births.clone()).name("second"))
+                .start()
+        );
+        assert!(poll_immediate(&mut tree).await.is_none());
+        within("the first", Busy::lookup_when_up("first")).await;
+    }
+    {
+        let mut pool = pin!(Pool::new(3));
+        assert!(poll_immediate(&mut pool).await.is_none());
+        while active().await == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    {
+        let mut process = pin!(Process::spawn(forever, ()));
+        assert!(poll_immediate(&mut process).await.is_none());
+    }
+    within("their ends", async {
+        while active().await > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+async fn active() -> usize {
+    Process::active().await.expect("a list").len()
+}
+
+impl Busy {
+    async fn lookup_when_up(name: &str) {
+        let found = loop {
+            match BusyRef::lookup(name).await {
+                Ok(found) => break found,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        found.ready().await.expect("an actor that comes up");
+    }
+}
+
+#[task]
+fn forever() {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Its `init` never ends.
+struct Slow;
+
+#[actor]
+impl Slow {
+    #[init]
+    async fn new(births: Marker) -> Self {
+        births.reach();
+        std::future::pending::<()>().await;
+        Slow
+    }
+    fn hello(&self) {}
+}
