@@ -1,0 +1,97 @@
+//! The fork server killed: a new one serves, living children are untouched, starts under way are repeated.
+//!
+//! One test, since it counts all processes of its host.
+
+use futures::future::join_all;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use procession::prelude::*;
+use std::collections::BTreeSet;
+use tests::{Counts, proc, until, within};
+
+#[task]
+fn process(n: u64) -> (u64, u32) {
+    (n, std::process::id())
+}
+
+#[derive(Default)]
+struct Counter(u64);
+
+#[actor]
+impl Counter {
+    fn count(&mut self) -> u64 {
+        self.0 += 1;
+        self.0
+    }
+}
+
+/// The children of this process that are nobody's work: the fork server.
+async fn server() -> Option<u32> {
+    let active = Process::active().await.expect("a list");
+    let active: BTreeSet<u32> = active.into_iter().filter_map(|info| info.pid).collect();
+    let children = proc::children_of(std::process::id());
+    children.into_iter().find(|child| child.state != 'Z' && !active.contains(&child.pid)).map(|child| child.pid)
+}
+
+async fn kill_server() -> u32 {
+    let pid = server().await.expect("a fork server");
+    kill(Pid::from_raw(pid as i32), Signal::SIGKILL).expect("a kill");
+    pid
+}
+
+#[procession::test]
+async fn a_fork_server_that_is_killed_costs_nothing() {
+    let counter = within("spawn", Counter::spawn()).await.expect("an actor");
+    let pool = within("build", Pool::new(2)).await.expect("a pool");
+    assert_eq!(within("a call", counter.count()).await, Ok(1));
+    is_started_as_asked(&counter).await;
+    let before = Counts::now();
+
+    for round in 0..5 {
+        let killed = kill_server().await;
+        let starts = (0..50).map(async |n| Process::spawn(process, n).await?.join().await.map_err(Into::into));
+        let mut kills = 0;
+        let starts = join_all(starts);
+        let killer = async {
+            // Again and again while they start.
+            loop {
+                if let Some(pid) = server().await {
+                    let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+                    kills += 1;
+                }
+                if kills == 4 {
+                    return std::future::pending::<()>().await;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let started: Vec<procession::Result<(u64, u32)>> = within("starts", async {
+            tokio::select! {
+                started = starts => started,
+                () = killer => unreachable!("it never ends"),
+            }
+        })
+        .await;
+        let mut pids = BTreeSet::new();
+        for (n, started) in started.into_iter().enumerate() {
+            let (given, pid) = started.unwrap_or_else(|error| panic!("round {round}, start {n}: {error:#}"));
+            assert_eq!(given, n as u64);
+            pids.insert(pid);
+        }
+        assert!(!pids.contains(&killed));
+        // Those that lived go on living, with their state.
+        assert_eq!(within("a call", counter.count()).await, Ok(round + 2));
+        assert!(within("the pool", pool.run(process, 1)).await.is_ok());
+    }
+    until("the last fork server is up, or none was needed", || Counts::now().zombies == 0).await;
+    before.return_to().await;
+}
+
+/// A clone of the fork server begins where that begins; an image that was executed does not.
+async fn is_started_as_asked(counter: &CounterRef) {
+    let child = counter.pid().await.expect("it").expect("a pid");
+    let (server, child) = (server().await.and_then(proc::base), proc::base(child));
+    let is_clone = server.is_some() && server == child;
+    let asked = std::env::var("PROCESSION_START").unwrap_or_else(|_| "fork-server".to_owned());
+    assert_eq!(is_clone, asked == "fork-server", "{server:?} {child:?} {asked}");
+}
