@@ -25,12 +25,9 @@ impl Counter {
     }
 }
 
-/// The children of this process that are nobody's work: the fork server.
+/// The fork server that is there now.
 async fn server() -> Option<u32> {
-    let active = Process::active().await.expect("a list");
-    let active: BTreeSet<u32> = active.into_iter().filter_map(|info| info.pid).collect();
-    let children = proc::children_of(std::process::id());
-    children.into_iter().find(|child| child.state != 'Z' && !active.contains(&child.pid)).map(|child| child.pid)
+    procession::in_use().await.expect("what is in use").fork_server
 }
 
 async fn kill_server() -> u32 {
@@ -49,7 +46,8 @@ async fn a_fork_server_that_is_killed_costs_nothing() {
 
     for round in 0..5 {
         let killed = kill_server().await;
-        let starts = (0..50).map(async |n| Process::spawn(process, n).await?.join().await.map_err(Into::into));
+        let starts =
+            (0..50).map(async |n| Process::spawn(process, n).await?.join().await.map_err(Into::into));
         let mut kills = 0;
         let starts = join_all(starts);
         let killer = async {
@@ -83,7 +81,10 @@ async fn a_fork_server_that_is_killed_costs_nothing() {
         assert_eq!(within("a call", counter.count()).await, Ok(round + 2));
         assert!(within("the pool", pool.run(process, 1)).await.is_ok());
     }
-    until("the last fork server is up, or none was needed", || Counts::now().zombies == 0).await;
+    until("the last fork server is up, or none was needed", || {
+        Counts::now().zombies == 0
+    })
+    .await;
     before.return_to().await;
 }
 
@@ -92,6 +93,10 @@ async fn is_started_as_asked(counter: &CounterRef) {
     let child = counter.pid().await.expect("it").expect("a pid");
     let (server, child) = (server().await.and_then(proc::base), proc::base(child));
     let is_clone = server.is_some() && server == child;
-    let asked = std::env::var("PROCESSION_START").unwrap_or_else(|_| "fork-server".to_owned());
-    assert_eq!(is_clone, asked == "fork-server", "{server:?} {child:?} {asked}");
+    let start = procession::in_use().await.expect("what is in use").start;
+    assert_eq!(
+        is_clone,
+        start == procession::StartMode::ForkServer,
+        "{server:?} {child:?}"
+    );
 }

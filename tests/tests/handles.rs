@@ -2,8 +2,8 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use procession::prelude::*;
 use procession::Tree;
+use procession::prelude::*;
 use tests::{Marker, proc, until, within};
 
 #[task]
@@ -49,8 +49,16 @@ async fn starts_one_of_each(at: Marker, detached: bool, goes_on: bool) -> proces
         service.detach().await?;
         tree.detach().await?;
     }
-    let service = service.pid().await?.ok_or_else(|| procession::Error::msg("no pid"))?;
-    let pids = vec![process.pid(), actor.process().await?, service, leaf.process().await?];
+    let service = service
+        .pid()
+        .await?
+        .ok_or_else(|| procession::Error::msg("no pid"))?;
+    let pids = vec![
+        process.pid(),
+        actor.process().await?,
+        service,
+        leaf.process().await?,
+    ];
     if goes_on {
         std::future::pending::<()>().await;
     }
@@ -79,7 +87,9 @@ async fn listed(n: usize) -> Vec<u32> {
 #[procession::test]
 async fn to_drop_a_process_stops_nothing() {
     let at = Marker::new();
-    let process = within("spawn", Process::spawn(forever, at.clone())).await.expect("a process");
+    let process = within("spawn", Process::spawn(forever, at.clone()))
+        .await
+        .expect("a process");
     let pid = process.pid();
     at.reached(1).await;
     drop(process);
@@ -89,17 +99,28 @@ async fn to_drop_a_process_stops_nothing() {
 
 #[procession::test]
 async fn to_drop_a_ref_or_a_tree_stops_nothing() {
-    let actor = within("spawn", Idle::spec().name("alone").spawn()).await.expect("an actor");
+    let actor = within("spawn", Idle::spec().name("alone").spawn())
+        .await
+        .expect("an actor");
     let service = within("spawn", idle.spawn()).await.expect("a service");
     let tree = Supervisor::new("tree").child(Idle::spec().name("leaf")).start();
     let tree: Tree = within("start", tree).await.expect("a tree");
     let before = pids_of_all().await;
     assert_eq!(before.len(), 3);
     drop((actor, service, tree));
-    let again = within("look-up", IdleRef::lookup("alone")).await.expect("an actor");
-    let leaf = within("look-up", IdleRef::lookup("leaf")).await.expect("an actor");
-    let called = (within("a call", again.process()).await, within("a call", leaf.process()).await);
-    assert!(called.0.is_ok_and(|pid| before.contains(&pid)) && called.1.is_ok_and(|pid| before.contains(&pid)));
+    let again = within("look-up", IdleRef::lookup("alone"))
+        .await
+        .expect("an actor");
+    let leaf = within("look-up", IdleRef::lookup("leaf"))
+        .await
+        .expect("an actor");
+    let called = (
+        within("a call", again.process()).await,
+        within("a call", leaf.process()).await,
+    );
+    assert!(
+        called.0.is_ok_and(|pid| before.contains(&pid)) && called.1.is_ok_and(|pid| before.contains(&pid))
+    );
     assert_eq!(pids_of_all().await, before);
 }
 
@@ -115,7 +136,10 @@ async fn to_drop_a_pool_kills_its_workers() {
         at.reached(1).await;
     }
     drop(pool);
-    until("the workers are gone", || !pids.iter().any(|pid| proc::is_alive(*pid))).await;
+    until("the workers are gone", || {
+        !pids.iter().any(|pid| proc::is_alive(*pid))
+    })
+    .await;
 }
 
 #[procession::test]
@@ -129,7 +153,12 @@ async fn a_supervisor_that_was_not_started_starts_nothing() {
 #[procession::test]
 async fn what_a_task_started_ends_with_it() {
     let at = Marker::new();
-    let task = within("spawn", Process::spawn(starts_one_of_each, (at.clone(), false, false))).await.expect("a task");
+    let task = within(
+        "spawn",
+        Process::spawn(starts_one_of_each, (at.clone(), false, false)),
+    )
+    .await
+    .expect("a task");
     let pids = within("join", task.join()).await.expect("pids");
     assert_eq!(pids.len(), 4);
     until("they are gone", || !pids.iter().any(|pid| proc::is_alive(*pid))).await;
@@ -139,7 +168,12 @@ async fn what_a_task_started_ends_with_it() {
 #[procession::test]
 async fn what_a_task_started_ends_with_it_however_it_ends() {
     let at = Marker::new();
-    let task = within("spawn", Process::spawn(starts_one_of_each, (at.clone(), false, true))).await.expect("a task");
+    let task = within(
+        "spawn",
+        Process::spawn(starts_one_of_each, (at.clone(), false, true)),
+    )
+    .await
+    .expect("a task");
     let pids = listed(5).await;
     kill(Pid::from_raw(task.pid() as i32), Signal::SIGKILL).expect("a kill");
     until("they are gone", || !pids.iter().any(|pid| proc::is_alive(*pid))).await;
@@ -149,7 +183,12 @@ async fn what_a_task_started_ends_with_it_however_it_ends() {
 #[procession::test]
 async fn what_was_detached_outlives_the_task_that_started_it() {
     let at = Marker::new();
-    let task = within("spawn", Process::spawn(starts_one_of_each, (at.clone(), true, false))).await.expect("a task");
+    let task = within(
+        "spawn",
+        Process::spawn(starts_one_of_each, (at.clone(), true, false)),
+    )
+    .await
+    .expect("a task");
     let pids = within("join", task.join()).await.expect("pids");
     let mut living = listed(4).await;
     living.sort_unstable();
@@ -172,7 +211,9 @@ async fn starts_a_line_of(n: u32, at: Marker) -> procession::Result<()> {
 #[procession::test]
 async fn a_whole_line_of_descendants_ends_with_its_first() {
     let at = Marker::new();
-    let first = within("spawn", Process::spawn(starts_a_line_of, (4, at.clone()))).await.expect("a task");
+    let first = within("spawn", Process::spawn(starts_a_line_of, (4, at.clone())))
+        .await
+        .expect("a task");
     at.reached(5).await;
     let pids = listed(5).await;
     within("kill", first.kill()).await.expect("an end");
