@@ -270,7 +270,9 @@ impl Conn {
 impl Drop for Conn {
     fn drop(&mut self) {
         lock(&OPEN).remove(&self.link);
-        control::client().forget(self.link);
+        if let Some(client) = control::existing() {
+            client.forget(self.link);
+        }
     }
 }
 

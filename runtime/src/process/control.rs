@@ -188,7 +188,7 @@ impl Client {
         }
     }
 
-    /// Nobody waits for the fate of that link any more.
+    /// Nobody here waits any more for the fate of this link.
     pub(crate) fn forget(&self, link: LinkId) {
         if let Client::Remote(remote) = self {
             remote.lock().fates.remove(&link);
@@ -291,9 +291,15 @@ impl Remote {
                 open.fates.insert(introduced.link, sender);
                 fate
             });
-        if let Some(waiting) = open.answers.remove(&id) {
-            // An asker that no longer waits closes what the answer carried.
-            let _ = waiting.send(answer.map(|answer| Answered { answer, fds, fate }));
+        let Some(waiting) = open.answers.remove(&id) else {
+            return;
+        };
+        let answered = answer.map(|answer| Answered { answer, fds, fate });
+        // An asker that no longer waits closes what the answer carried.
+        if let Err(Ok(unheard)) = waiting.send(answered)
+            && let Some(introduced) = unheard.answer.introduced()
+        {
+            open.fates.remove(&introduced.link);
         }
     }
 
