@@ -139,7 +139,8 @@ impl<T: Task> Process<T> {
         self.end.clone().now_or_never().is_none()
     }
 
-    /// Kills it with SIGKILL, and waits for its death. Killing one that has ended is no error.
+    /// Kills it with SIGKILL, and waits for its end, as [`wait`](Self::wait) does. Killing one that has ended is no
+    /// error.
     ///
     /// # Errors
     ///
@@ -182,7 +183,11 @@ impl<T: Task> Process<T> {
     async fn end_by(&self, request: Request) -> Result<()> {
         match control::client().ask(request).await {
             Err(error) if error.kind() != ErrorKind::Stopped => Err(error),
-            _ => Ok(()),
+            _ => {
+                // So that this handle knows of the end too: its own word of it is another answer.
+                self.wait().await;
+                Ok(())
+            }
         }
     }
 }
