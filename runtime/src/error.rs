@@ -12,6 +12,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Any error of this library, or one of the user's own, wrapped.
 ///
 /// It travels between processes: what arrives is its kind, its text and the texts of its causes.
+///
+/// ```
+/// fn port(text: &str) -> procession::Result<u16> {
+///     text.parse().map_err(|error| procession::Error::new(error).context("the port"))
+/// }
+///
+/// assert_eq!(format!("{:#}", port("x").unwrap_err()), "the port: invalid digit found in string");
+/// ```
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Error(Box<Inner>);
 
@@ -30,6 +38,13 @@ struct Cause {
 }
 
 /// What kind of error an [`Error`] is: what a caller can act on.
+///
+/// ```
+/// use procession::{Config, ErrorKind};
+///
+/// let error = Config::new().mailbox(0).init().unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Invalid);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -256,6 +271,29 @@ impl fmt::Display for Never {
 impl StdError for Never {}
 
 /// Why a call to an actor has no value.
+///
+/// ```
+/// use procession::prelude::*;
+///
+/// #[derive(Default)]
+/// struct Till;
+///
+/// #[actor]
+/// impl Till {
+///     fn take(&mut self, _n: u64) -> Result<u64, String> {
+///         Err("empty".to_owned())
+///     }
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let till = Till::spawn().await?;
+/// assert_eq!(till.take(3).await, Err(CallError::Failed("empty".to_owned())));
+/// till.stop().await?;
+/// assert_eq!(till.take(3).await, Err(CallError::Stopped));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CallError<E = Never> {
@@ -295,6 +333,23 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
 impl<E: fmt::Debug + fmt::Display> StdError for CallError<E> {}
 
 /// Why a task has no value.
+///
+/// ```
+/// use procession::prelude::*;
+///
+/// #[task]
+/// fn drops_a_cup() {
+///     panic!("crash");
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let error = Process::spawn(drops_a_cup, ()).await?.join().await.unwrap_err();
+/// let TaskError::Died { reason: ExitReason::Panicked(panic), begun: true, .. } = error else { panic!("{error}") };
+/// assert_eq!(panic.message, "crash");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TaskError<E = Never> {

@@ -12,6 +12,25 @@ use std::fmt;
 /// Why a process ended, exactly.
 ///
 /// It reads well: `exited normally`, `killed by SIGKILL`, `panicked at src/main.rs:7:5: boom`.
+///
+/// ```
+/// use procession::prelude::*;
+///
+/// #[task]
+/// fn exits(code: i32) {
+///     std::process::exit(code);
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let process = Process::spawn(exits, 3).await?;
+/// let reason = process.wait().await;
+/// assert_eq!(reason, ExitReason::Exited(3));
+/// assert_eq!(reason.to_string(), "exited with code 3");
+/// assert!(!reason.is_normal());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ExitReason {
@@ -51,6 +70,26 @@ pub enum ExitReason {
 }
 
 /// Why this library killed a process.
+///
+/// ```
+/// use procession::prelude::*;
+/// use procession::KillCause;
+///
+/// #[task]
+/// fn hangs() {
+///     loop {
+///         std::thread::park();
+///     }
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let process = Process::spawn(hangs, ()).await?;
+/// process.kill().await?;
+/// assert_eq!(process.wait().await, ExitReason::Killed(KillCause::Asked));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum KillCause {

@@ -3,7 +3,7 @@
 //! Annotate a function or an `impl` block; it then runs in a process of its own and is called like any async function.
 //! A crash, a hang or a memory hog costs one message, is explained exactly, and leaves nothing behind.
 //!
-//! ```no_run
+//! ```
 //! use procession::prelude::*;
 //!
 //! #[task]

@@ -22,6 +22,32 @@ use super::handle::{ActorRef, Handle};
 /// A call ends: with the method's value or error, with the actor's death, or with its deadline, which is a minute where
 /// nothing else was said. While the actor restarts it waits. Dropped, it is cancelled in the other process too, at the
 /// next await of the method.
+///
+/// ```
+/// use procession::prelude::*;
+/// use std::time::Duration;
+///
+/// #[derive(Default)]
+/// struct Counter(u64);
+///
+/// #[actor]
+/// impl Counter {
+///     fn add(&mut self, n: u64) -> u64 {
+///         self.0 += n;
+///         self.0
+///     }
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let counter = Counter::spawn().await?;
+/// assert_eq!(counter.add(1).await?, 1);
+/// assert_eq!(counter.add(1).timeout(Duration::from_secs(5)).await?, 2);
+/// counter.add(1).tell().await?; // accepted, not done
+/// assert_eq!(counter.add(0).await?, 3); // from one sender, in order
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a call is sent when it is awaited"]
 pub struct Call<T, E = Never> {
     handle: Arc<Handle>,

@@ -364,6 +364,24 @@ impl Life {
 /// # Errors
 ///
 /// [`ErrorKind::Invalid`] outside the main thread of a task or service.
+///
+/// ```
+/// use procession::prelude::*;
+///
+/// #[task]
+/// async fn worker() -> String {
+///     procession::stopping().await.expect("a task");
+///     "tidied up".to_owned()
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let process = Process::spawn(worker, ()).await?;
+/// process.terminate().await?;
+/// assert_eq!(process.join().await?, "tidied up");
+/// # Ok(())
+/// # }
+/// ```
 pub async fn stopping() -> Result<()> {
     let life = LIFE.with_borrow(Weak::upgrade).ok_or_else(|| {
         Error::with_kind(

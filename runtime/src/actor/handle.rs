@@ -22,6 +22,39 @@ use super::peer::Peer;
 ///
 /// `#[actor]` makes one with a method for each method of the actor, which derefs to this. Dropping a ref stops nothing:
 /// an actor lives until it is stopped, its supervisor gives it up, or the process that started it ends.
+///
+/// ```
+/// use procession::prelude::*;
+///
+/// #[derive(Default)]
+/// struct Counter(u64);
+///
+/// #[actor]
+/// impl Counter {
+///     fn add(&mut self, n: u64) -> u64 {
+///         self.0 += n;
+///         self.0
+///     }
+///     fn crash(&mut self) {
+///         panic!("as asked");
+///     }
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let counter = Counter::spec().name("counter").spawn().await?;
+/// assert_eq!(counter.add(2).await?, 2);
+/// counter.crash().await.unwrap_err();
+/// assert_eq!(counter.add(1).await?, 1); // the next incarnation
+///
+/// // What the type `ActorRef` has is there beside the actor's own methods.
+/// assert!(counter.pid().await?.is_some());
+/// assert_eq!(CounterRef::lookup("counter").await?, counter);
+/// counter.stop().await?;
+/// assert!(matches!(counter.add(1).await, Err(CallError::Stopped)));
+/// # Ok(())
+/// # }
+/// ```
 pub struct ActorRef<M> {
     handle: Arc<Handle>,
     marker: PhantomData<fn() -> M>,

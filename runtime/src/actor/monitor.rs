@@ -12,6 +12,26 @@ use tokio::sync::mpsc;
 /// The exits of one child: an item for each end of an incarnation, none after the last.
 ///
 /// Its supervisor has decided what to do before an exit is heard here. Dropped, it watches no more.
+///
+/// ```
+/// use procession::prelude::*;
+///
+/// #[service]
+/// async fn sleeper() {
+///     std::future::pending().await
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let service = sleeper.spawn().await?;
+/// let mut exits = service.monitor().await?;
+/// service.kill().await?;
+/// let exit = exits.next().await.expect("an exit");
+/// assert_eq!(exit.to_string(), "killed by SIGKILL");
+/// assert!(!exit.last); // it is started again
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Monitor {
     client: &'static Client,

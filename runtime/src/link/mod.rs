@@ -44,6 +44,14 @@ use std::os::fd::OwnedFd;
 use std::str::FromStr;
 
 /// What links between processes are made of.
+///
+/// ```
+/// use procession::LinkKind;
+///
+/// assert_eq!("pipe".parse::<LinkKind>()?, LinkKind::Pipe);
+/// assert_eq!(LinkKind::default().to_string(), "socket");
+/// # Ok::<(), procession::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LinkKind {

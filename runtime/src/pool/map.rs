@@ -23,6 +23,29 @@ use super::workers::Workers;
 ///
 /// Inputs are pulled when a worker can take them, so an iterator without end is fine with a stream. Dropped, it takes
 /// back what has not begun; an item that runs is cancelled at its next await.
+///
+/// ```
+/// use procession::prelude::*;
+///
+/// #[task]
+/// fn half(n: u64) -> Result<u64, String> {
+///     if n % 2 == 0 { Ok(n / 2) } else { Err(format!("{n} is odd")) }
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let pool = Pool::new(2).await?;
+/// let mut halves = pool.map(half, 1..).with_input().stream();
+/// assert_eq!(halves.next().await, Some((1, Err(TaskError::Failed("1 is odd".to_owned())))));
+/// assert_eq!(halves.next().await, Some((2, Ok(1))));
+/// drop(halves); // takes back what has not begun
+///
+/// // Awaited, the first error ends it.
+/// let error = pool.map(half, [2, 3, 4]).await.unwrap_err();
+/// assert_eq!(error, TaskError::Failed("3 is odd".to_owned()));
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a map does nothing until it is awaited or streamed"]
 pub struct Map<'p, T, I, K = Without> {
     workers: &'p Arc<Workers>,

@@ -26,7 +26,7 @@ use workers::Workers;
 
 /// Worker processes that map a task over inputs.
 ///
-/// ```no_run
+/// ```
 /// use procession::prelude::*;
 ///
 /// #[task]
@@ -34,7 +34,8 @@ use workers::Workers;
 ///     x.pow(3)
 /// }
 ///
-/// # async fn example() -> procession::Result<()> {
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
 /// let pool = Pool::new(6).await?;
 /// assert_eq!(pool.map(cube, 1..=6).await?, [1, 8, 27, 64, 125, 216]);
 /// # Ok(())
@@ -58,6 +59,25 @@ pub struct Pool {
 /// | workers | one for each core that this process may use |
 /// | name | `pool`, with a number |
 /// | task timeout | none |
+///
+/// ```
+/// use procession::prelude::*;
+/// use std::time::Duration;
+///
+/// #[task]
+/// fn work(forever: bool) {
+///     while forever {}
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let pool = Pool::builder().workers(2).task_timeout(Duration::from_millis(100)).build().await?;
+/// let results: Vec<_> = pool.map(work, [false, true]).stream().collect().await;
+/// assert!(results[0].is_ok());
+/// assert!(matches!(results[1], Err(TaskError::Timeout(_))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 #[must_use = "a builder starts nothing until `build`"]
 pub struct Builder {

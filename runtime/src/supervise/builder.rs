@@ -27,6 +27,32 @@ use super::{Backoff, Intensity, Restart, Strategy};
 /// | shutdown | 5 s |
 /// | backoff | [`Backoff::exponential`] |
 /// | intensity | 3 restarts in 5 s, where the child is under no supervisor of its own |
+///
+/// ```
+/// use procession::prelude::*;
+/// use std::time::Duration;
+///
+/// #[service]
+/// async fn clock(period: Duration) {
+///     loop {
+///         tokio::time::sleep(period).await;
+///     }
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let service = clock
+///     .spec(Duration::from_secs(1))
+///     .name("clock")
+///     .restart(Restart::Transient)
+///     .shutdown(Duration::from_secs(2))
+///     .backoff(Backoff::none())
+///     .spawn()
+///     .await?;
+/// assert_eq!(service.name().await?, "clock");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a spec starts nothing: spawn it, or give it to a supervisor"]
 pub struct Spec<R> {
@@ -52,6 +78,24 @@ impl<M: Marker, R: Deref<Target = ActorRef<M>> + From<ActorRef<M>>> Handle for R
 /// A handle to a service: to stop it, watch it and ask how it is.
 ///
 /// Dropping it stops nothing.
+///
+/// ```
+/// use procession::prelude::*;
+///
+/// #[service]
+/// async fn clock() {
+///     std::future::pending().await
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let service: ServiceRef = clock.spawn().await?;
+/// service.ready().await?;
+/// service.stop().await?; // cancelled at its next await
+/// assert!(service.pid().await.is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ServiceRef(ActorRef<ServiceMarker>);
@@ -77,12 +121,15 @@ impl From<ActorRef<ServiceMarker>> for ServiceRef {
 
 /// A supervisor: children that are started in order, restarted by a strategy, and stopped in reverse order.
 ///
-/// ```no_run
+/// ```
 /// # use procession::prelude::*;
 /// # use std::time::Duration;
 /// # #[service]
-/// # async fn clock(period: Duration) {}
-/// # async fn example() -> procession::Result<()> {
+/// # async fn clock(period: Duration) {
+/// #     tokio::time::sleep(period).await
+/// # }
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
 /// let tree = Supervisor::new("clocks")
 ///     .strategy(Strategy::OneForOne)
 ///     .child(clock.spec(Duration::from_secs(1)).name("clock"))
@@ -102,12 +149,50 @@ pub struct Supervisor {
 }
 
 /// What can be a child of a supervisor: a [`Spec`], or another [`Supervisor`].
+///
+/// ```
+/// use procession::prelude::*;
+///
+/// #[service]
+/// async fn clock() {
+///     std::future::pending().await
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let hall = Supervisor::new("hall").strategy(Strategy::OneForAll).child(clock.spec().name("clock"));
+/// let tree = Supervisor::new("bank").child(hall).child(clock.spec()).start().await?;
+/// assert_eq!(tree.tree().await?.len(), 4);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Child(Result<Node>);
 
 /// A supervisor that was started.
 ///
 /// Dropping it stops nothing: the tree runs until it is stopped, fails too often, or whoever started it ends.
+///
+/// ```
+/// use procession::prelude::*;
+///
+/// #[service]
+/// async fn clock() {
+///     std::future::pending().await
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let tree = Supervisor::new("clocks").child(clock.spec().name("clock")).start().await?;
+/// tree.ready().await?;
+/// for child in tree.tree().await? {
+///     println!("{child}"); // name, kind, pid, state, restarts and uptime, indented by depth
+/// }
+/// tree.stop().await?;
+/// assert!(tree.ready().await.is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Tree {
     target: Target,

@@ -22,7 +22,7 @@ use std::time::Duration;
 ///
 /// Dropping it stops nothing: the task runs to its end, or to that of the process that started it.
 ///
-/// ```no_run
+/// ```
 /// use procession::prelude::*;
 ///
 /// #[task]
@@ -31,7 +31,8 @@ use std::time::Duration;
 ///     std::process::id()
 /// }
 ///
-/// # async fn example() -> procession::Result<()> {
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
 /// let process = Process::spawn(hello, "bob".to_string()).await?;
 /// assert_eq!(process.pid(), process.join().await?);
 /// # Ok(())
@@ -46,6 +47,25 @@ pub struct Process<T> {
 }
 
 /// How to start a process, from [`Process::builder`].
+///
+/// ```
+/// use procession::prelude::*;
+/// use std::time::Duration;
+///
+/// #[task]
+/// async fn nap(seconds: u64) {
+///     tokio::time::sleep(Duration::from_secs(seconds)).await
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let process = Process::builder(nap, 60).name("sleeper").shutdown(Duration::ZERO).spawn().await?;
+/// assert_eq!(process.name(), "sleeper");
+/// process.terminate().await?;
+/// assert!(!process.is_alive());
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a builder starts nothing until `spawn`"]
 pub struct Builder<T: Task> {
     input: Result<Vec<u8>>,
@@ -63,6 +83,23 @@ struct End {
 }
 
 /// The process that the caller runs in, from [`Process::current`].
+///
+/// ```
+/// use procession::prelude::*;
+///
+/// #[task]
+/// fn whoami() -> String {
+///     Process::current().name().to_owned()
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// assert_eq!(Process::current().pid(), std::process::id());
+/// let process = Process::builder(whoami, ()).name("me").spawn().await?;
+/// assert_eq!(process.join().await?, "me");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Current {
     name: String,

@@ -282,6 +282,29 @@ pub(crate) struct Introduced {
 /// One child, as the tree shows it.
 ///
 /// Printed: name, kind, pid, state, restarts and uptime, indented by its depth.
+///
+/// ```
+/// use procession::prelude::*;
+/// use procession::State;
+///
+/// #[task]
+/// fn hangs() {
+///     loop {
+///         std::thread::park();
+///     }
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let process = Process::builder(hangs, ()).name("hangs").spawn().await?;
+/// let active = Process::active().await?;
+/// assert_eq!(active.len(), 1);
+/// assert_eq!((active[0].name.as_str(), active[0].pid), ("hangs", Some(process.pid())));
+/// assert_eq!(active[0].state, State::Running);
+/// process.kill().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Info {
