@@ -30,7 +30,7 @@ pub trait Task: Copy + Send + Sync + 'static {
     type Input: Send + 'static;
     /// What it gives where it succeeds.
     type Output: Send + 'static;
-    /// What it gives where it fails; [`Never`] where its output is not a `Result`.
+    /// What it gives where it fails; [`Never`](crate::Never) where its output is not a `Result`.
     type Error: Display + Send + 'static;
 
     #[doc(hidden)]
@@ -60,7 +60,7 @@ pub trait Task: Copy + Send + Sync + 'static {
 pub trait Service: Copy + Send + Sync + 'static {
     /// What it takes: its argument, or the tuple of its arguments, each in its owned form.
     type Input: Send + 'static;
-    /// What it gives where it fails; [`Never`] where its output is not a `Result`.
+    /// What it gives where it fails; [`Never`](crate::Never) where its output is not a `Result`.
     type Error: Display + 'static;
 
     #[doc(hidden)]
