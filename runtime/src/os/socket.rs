@@ -14,8 +14,9 @@ use std::ptr;
 /// The most descriptors that the kernel takes with one write (`SCM_MAX_FD`).
 pub(crate) const MAX_DESCRIPTORS: usize = 253;
 
-/// How much may be on its way: a large message then needs fewer turns of its two processes.
-const SEND_BUFFER: usize = 1 << 20;
+/// How much may be on its way, of which the kernel makes twice as much for its own books: a large message then needs
+/// fewer turns of its two processes.
+const SEND_BUFFER: usize = 512 << 10;
 
 /// Space for one control message with [`MAX_DESCRIPTORS`], in words so that it is aligned as `cmsghdr` must be.
 type Control = [MaybeUninit<u64>; CONTROL_WORDS];
