@@ -159,6 +159,25 @@ async fn inputs_are_pulled_no_faster_than_they_are_worked_on() {
     }
 }
 
+#[task]
+fn takes_a_millisecond(x: u64) -> u64 {
+    std::thread::sleep(Duration::from_millis(1));
+    x
+}
+
+#[procession::test]
+async fn of_chunks_that_take_their_time_a_worker_has_one_that_waits() {
+    let pool = Pool::new(2).await.unwrap();
+    let pulled = Cell::new(0_u64);
+    let endless = (0..).inspect(|_| pulled.set(pulled.get() + 1));
+    let mut outcomes = pool.map(takes_a_millisecond, endless).chunk_size(10).unordered();
+    for n in 0..300 {
+        assert!(outcomes.next().await.is_some_and(|outcome| outcome.is_ok()));
+        // Two chunks for each worker, and one whose outcomes are being taken.
+        assert!(pulled.get() <= n + 60, "{} were pulled for {n}", pulled.get());
+    }
+}
+
 #[procession::test]
 async fn an_endless_iterator_is_fine() {
     let pool = Pool::new(2).await.unwrap();
