@@ -5,15 +5,25 @@
 //! writer's in order, to the last one before it died ([`Relay::drained`]); a host whose stdout is closed loses that
 //! stream and nothing else. Not promised: an order between stdout and stderr, or between writers.
 //!
+//! It writes to the descriptors, not through the standard library's locks: a host may hold `stdout().lock()` while it
+//! waits for a child, whose last output must not wait for that in its turn. So a line that the host has begun and not
+//! ended may still be in its buffer when lines of children are written; whole lines of the host come in order.
+//!
+//! What the control plane has to log is logged here too ([`Relay::run`]): a terminal that stands still holds up what
+//! is written to it and nothing else.
+//!
 //! A child that makes its stdout non-blocking does so for all, since they share it.
 
 use super::lines::{Lines, Records};
 use crate::os::passing::{self, Kind};
 use crate::os::{credentials, group};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use tokio::sync::oneshot;
@@ -30,15 +40,24 @@ struct Inner {
     stdout: OwnedFd,
     stderr: OwnedFd,
     log: OwnedFd,
-    drains: mpsc::Sender<Drain>,
+    orders: mpsc::Sender<Order>,
     wake: UnixStream,
 }
 
-/// Somebody waits for all that this process wrote before its death.
-#[derive(Debug)]
-struct Drain {
-    pid: i32,
-    done: oneshot::Sender<()>,
+/// What the thread is to do once it has read what was there before.
+enum Order {
+    /// Somebody waits for all that this process wrote before its death.
+    Drain { pid: i32, done: oneshot::Sender<()> },
+    Run(Box<dyn FnOnce() + Send>),
+}
+
+impl fmt::Debug for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Order::Drain { pid, .. } => write!(f, "Drain({pid})"),
+            Order::Run(_) => f.write_str("Run"),
+        }
+    }
 }
 
 impl Relay {
@@ -48,7 +67,7 @@ impl Relay {
         let (wake, woken) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         woken.set_nonblocking(true)?;
-        let (drains, asked) = mpsc::channel();
+        let (orders, asked) = mpsc::channel();
         let reader = Reader {
             out: Stream::new(out, Lines::default()),
             err: Stream::new(err, Lines::default()),
@@ -64,7 +83,7 @@ impl Relay {
             stdout,
             stderr,
             log,
-            drains,
+            orders,
             wake,
         })))
     }
@@ -89,12 +108,22 @@ impl Relay {
     /// To be called after its death. The request is made at once, not at the first poll.
     pub(crate) fn drained(&self, pid: i32) -> impl Future<Output = ()> + Send + use<> {
         let (done, answer) = oneshot::channel();
-        let _ = self.0.drains.send(Drain { pid, done });
-        // A full socket means that the thread is about to look anyway.
-        let _ = (&self.0.wake).write(&[1]);
+        self.order(Order::Drain { pid, done });
         async move {
             let _ = answer.await;
         }
+    }
+
+    /// Runs this on the thread, in the order of the calls, after what children had written by now.
+    pub(crate) fn run(&self, act: impl FnOnce() + Send + 'static) {
+        self.order(Order::Run(Box::new(act)));
+    }
+
+    fn order(&self, order: Order) {
+        // The thread is there as long as this handle.
+        let _ = self.0.orders.send(order);
+        // A full socket means that the thread is about to look anyway.
+        let _ = (&self.0.wake).write(&[1]);
     }
 }
 
@@ -139,7 +168,7 @@ struct Reader {
     log: Stream<Records>,
     sink: Sink,
     woken: UnixStream,
-    asked: mpsc::Receiver<Drain>,
+    asked: mpsc::Receiver<Order>,
 }
 
 impl Reader {
@@ -147,11 +176,13 @@ impl Reader {
         let mut buffer = vec![0; 64 * 1024];
         while self.wait() {
             // Taken before the sockets are read: what these processes wrote is in them by now.
-            let drains: Vec<Drain> = self.asked.try_iter().collect();
+            let orders: Vec<Order> = self.asked.try_iter().collect();
             self.read(&mut buffer);
-            self.settle(drains);
+            self.settle(orders);
         }
+        let orders = self.asked.try_iter().collect();
         self.read(&mut buffer);
+        self.settle(orders);
     }
 
     /// Sleeps until there is something to do; `false`: the last handle is gone.
@@ -204,16 +235,24 @@ impl Reader {
         });
     }
 
-    fn settle(&mut self, drains: Vec<Drain>) {
-        if drains.is_empty() {
-            return;
+    fn settle(&mut self, orders: Vec<Order>) {
+        let drained = |order: &Order| match order {
+            Order::Drain { pid, .. } => Some(*pid),
+            Order::Run(_) => None,
+        };
+        let drained: Vec<i32> = orders.iter().filter_map(drained).collect();
+        if !drained.is_empty() {
+            drained.into_iter().for_each(|pid| self.forget(pid));
+            self.forget_the_dead();
         }
-        for drain in &drains {
-            self.forget(drain.pid);
-        }
-        self.forget_the_dead();
-        for drain in drains {
-            let _ = drain.done.send(());
+        for order in orders {
+            match order {
+                Order::Drain { done, .. } => drop(done.send(())),
+                Order::Run(act) => {
+                    // What the program's own subscriber makes of it must not end the thread; its hook has told of it.
+                    let _ = catch_unwind(AssertUnwindSafe(act));
+                }
+            }
         }
     }
 
@@ -237,26 +276,25 @@ impl Reader {
 }
 
 fn to_stdout(bytes: &[u8]) {
-    write_whole(io::stdout().lock(), io::stdout().as_fd(), bytes);
+    write_whole(io::stdout().as_fd(), bytes);
 }
 
 fn to_stderr(bytes: &[u8]) {
-    write_whole(io::stderr().lock(), io::stderr().as_fd(), bytes);
+    write_whole(io::stderr().as_fd(), bytes);
 }
 
 /// Writes all of it; to a stream that is closed, or fails otherwise, what is left is dropped.
-fn write_whole(mut stream: impl Write, fd: BorrowedFd<'_>, mut bytes: &[u8]) {
+fn write_whole(fd: BorrowedFd<'_>, mut bytes: &[u8]) {
     while !bytes.is_empty() {
-        match stream.write(bytes) {
+        match nix::unistd::write(fd, bytes) {
             Ok(0) => return,
             Ok(n) => bytes = &bytes[n..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(Errno::EINTR) => {}
             // The host's stdout may be shared with someone who made it non-blocking.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(Errno::EAGAIN) => {
                 let _ = poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], PollTimeout::NONE);
             }
             Err(_) => return,
         }
     }
-    let _ = stream.flush();
 }
