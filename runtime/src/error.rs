@@ -304,7 +304,8 @@ pub enum CallError<E = Never> {
     Died {
         /// Why it died.
         reason: ExitReason,
-        /// Whether the method had begun. `false`: it never ran, and the call can be repeated without harm.
+        /// Whether the method had begun. `false`: it never ran, and the call can be repeated without harm. `true`: it may
+        /// have been in the middle, or done: an answer that the process had not handed to the kernel dies with it.
         begun: bool,
     },
     /// The actor has ended for good: it was stopped, or its supervisor gave it up.
