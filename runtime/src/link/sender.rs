@@ -145,11 +145,11 @@ impl Sender {
 
     /// Waits until less than 1 MiB is queued.
     pub(crate) async fn room(&self) -> Result<(), Closed> {
-        if self.queued() < ROOM {
+        let has_room = |sender: &Self| sender.queued() < ROOM && !sender.has_ended();
+        if has_room(self) {
             return Ok(());
         }
-        self.progress(|sender| sender.queued() < ROOM && !sender.has_ended())
-            .await
+        self.progress(has_room).await
     }
 
     /// Refuses what is sent from now on. The driver writes what is queued, then the end of file.
