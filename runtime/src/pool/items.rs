@@ -3,6 +3,7 @@
 use crate::actor::conn::Answer;
 use crate::actor::contract::Task;
 use crate::error::{Error, Result, TaskError};
+use crate::process::control;
 use bytes::Bytes;
 use futures::Stream;
 use futures::future::BoxFuture;
@@ -165,7 +166,7 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
         Items {
             sizing: Sizing::new(settings.chunk_size, workers.count()),
             progress: Progress::new(settings.progress, inputs.size_hint().1),
-            limit: crate::process::control::client().settings().frame_limit,
+            limit: control::client().settings().frame_limit,
             workers,
             inputs: Some(inputs),
             next: 0,
@@ -266,10 +267,14 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
                 self.turn = self.has_work().then_some(turn);
                 continue;
             }
+            let runtime = match control::within_runtime("a map") {
+                Ok(runtime) => runtime,
+                Err(error) => return self.refuse_all(chunk, &error),
+            };
             let (row, body) = (T::row().position(), chunk.body.clone());
             self.sent.push(Sent {
                 chunk: Some(chunk),
-                answer: tokio::spawn(async move { turn.send(row, body).await }),
+                answer: runtime.spawn(async move { turn.send(row, body).await }),
             });
         }
     }
@@ -372,6 +377,12 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
             input,
             outcome: Err(Box::new(TaskError::Other(error))),
         });
+    }
+
+    fn refuse_all(&mut self, chunk: Chunk<Kept<T, K>>, error: &Error) {
+        for Item { idx, input, .. } in chunk.items {
+            self.refuse(idx, input, error.clone());
+        }
     }
 
     /// The pool is gone: what was not sent never will be.
