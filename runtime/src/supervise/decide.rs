@@ -7,7 +7,9 @@
 //!
 //! - A child never has two incarnations at once: the next is started after the end of the last was reported.
 //! - At the start, and where a failure takes siblings along, children are started in order, each when those before it
-//!   are ready, and stopped in reverse order, each when those after it have ended.
+//!   are ready, and stopped in reverse order, each when those after it have ended. Where each child is for itself, at
+//!   a root, processes that were started one after another are strangers: at the end they are asked in that order, and
+//!   all at once. A supervisor among them still waits for those after it, and those before it wait for it.
 //! - A child that is stopped is asked first, and killed when its shutdown time is over.
 //! - No more than the allowed restarts are decided within a period. A failed start counts as a failure.
 //! - Every timer that is set is either cancelled or, when it fires, leads on.
@@ -50,6 +52,9 @@ pub(crate) struct Decider {
     /// The children that may have a process.
     live: BTreeSet<ChildId>,
     due: BTreeSet<ChildId>,
+    doomed: BTreeSet<ChildId>,
+    /// Those among the living that are supervisors.
+    trees: BTreeSet<ChildId>,
     /// How many children are not where they are to be.
     unsettled: usize,
     /// `Up` was said since the last child was missing.
@@ -80,6 +85,8 @@ impl Decider {
             slots: BTreeMap::new(),
             live: BTreeSet::new(),
             due: BTreeSet::new(),
+            doomed: BTreeSet::new(),
+            trees: BTreeSet::new(),
             unsettled: 0,
             up: false,
             recent: Recent::default(),
@@ -92,6 +99,15 @@ impl Decider {
             decider.append(Slot::new(policy, true));
         }
         decider
+    }
+
+    /// Goes on counting where the decider of this supervisor's last life left off, so that no incarnation and no timer
+    /// is taken for one of that life; `numbers` are those of the children's last incarnations.
+    pub(crate) fn count_on(&mut self, last: &Decider, numbers: impl IntoIterator<Item = u64>) {
+        self.next_timer = last.next_timer;
+        for (slot, number) in self.slots.values_mut().zip(numbers) {
+            slot.number = number;
+        }
     }
 
     /// What is to be done now that this happened; `now` is the time since any fixed moment.
@@ -134,6 +150,12 @@ impl Decider {
     /// Whether it ends, or has ended.
     pub(crate) fn is_ending(&self) -> bool {
         matches!(self.phase, Phase::Ending(_) | Phase::Ended)
+    }
+
+    /// Whether a child is on its way to an end after which it stays down, whatever becomes of its supervisor.
+    pub(crate) fn is_leaving(&self, child: ChildId) -> bool {
+        let then = self.slots.get(&child).and_then(|slot| slot.state.then());
+        matches!(then, Some(Then::Rest | Then::Forget))
     }
 
     /// Its children in order.
@@ -365,12 +387,22 @@ impl Decider {
         }
     }
 
-    /// Asks the last living child to stop, if it is doomed; one that may not take any time is killed.
+    /// Asks the last living child to stop, if it is doomed, and the strangers before it; one that may not take any time
+    /// is killed.
     fn stop_last(&mut self) {
-        let Some(&last) = self.live.last() else { return };
-        if let State::Doomed(then) = self.slot(last).state {
+        while let Some(&last) = self.doomed.last()
+            && self.is_its_turn(last)
+            && let State::Doomed(then) = self.slot(last).state
+        {
             self.ask(last, then);
         }
+    }
+
+    /// Whether those after it have ended, or need not.
+    fn is_its_turn(&self, child: ChildId) -> bool {
+        let strangers = self.is_ending() && self.rules.scope == Scope::EachChild;
+        let is_last = self.live.last() == Some(&child);
+        is_last || (strangers && self.trees.range(child..).next().is_none())
     }
 
     fn start_due(&mut self) {
@@ -475,11 +507,15 @@ impl Decider {
 
     /// Changes a state whose timer has fired, or goes on.
     fn replace(&mut self, child: ChildId, state: State) {
-        let old = std::mem::replace(&mut self.slot(child).state, state);
+        let slot = self.slot(child);
+        let tree = slot.policy.tree;
+        let old = std::mem::replace(&mut slot.state, state);
         self.unsettled += usize::from(!state.is_settled());
         self.unsettled -= usize::from(!old.is_settled());
         mark(&mut self.live, child, state.is_live());
         mark(&mut self.due, child, state == State::Due);
+        mark(&mut self.trees, child, tree && state.is_live());
+        mark(&mut self.doomed, child, matches!(state, State::Doomed(_)));
     }
 
     fn set_timer(&mut self, child: ChildId, after: Duration) -> Timer {

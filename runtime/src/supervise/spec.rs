@@ -105,6 +105,8 @@ pub(crate) struct Policy {
     pub(crate) backoff: Backoff,
     /// Its own intensity, where each child is counted for itself; `None` takes the supervisor's.
     pub(crate) intensity: Option<Intensity>,
+    /// It is a supervisor: one of a root's children that stops in its turn, not together with its neighbours.
+    pub(crate) tree: bool,
 }
 
 impl Default for Policy {
@@ -114,6 +116,7 @@ impl Default for Policy {
             shutdown: Some(SHUTDOWN),
             backoff: Backoff::default(),
             intensity: None,
+            tree: false,
         }
     }
 }
@@ -123,6 +126,7 @@ impl Policy {
     pub(crate) fn supervisor() -> Self {
         Policy {
             shutdown: None,
+            tree: true,
             ..Policy::default()
         }
     }

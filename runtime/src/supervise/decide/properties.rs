@@ -103,11 +103,15 @@ fn any_policy() -> impl Generate<Value = Policy> {
     ];
     let backoff = prop_oneof![Just(Backoff::none()), Just(Backoff::exponential())];
     let intensity = prop::option::of((0u32..4).prop_map(|max| Intensity::new(max, SECOND)));
-    (restart, shutdown, backoff, intensity).prop_map(|(restart, shutdown, backoff, intensity)| Policy {
-        restart,
-        shutdown,
-        backoff,
-        intensity,
+    let tree = prop::bool::weighted(0.2);
+    (restart, shutdown, backoff, intensity, tree).prop_map(|(restart, shutdown, backoff, intensity, tree)| {
+        Policy {
+            restart,
+            shutdown,
+            backoff,
+            intensity,
+            tree,
+        }
     })
 }
 

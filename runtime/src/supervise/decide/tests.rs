@@ -543,3 +543,50 @@ mod by_hand {
         assert_eq!(world.log(), "start d1, gone d NotStarted, forgotten d, up");
     }
 }
+
+mod a_root_that_ends {
+    use super::*;
+
+    fn tree() -> Policy {
+        Policy {
+            backoff: Backoff::none(),
+            ..Policy::supervisor()
+        }
+    }
+
+    #[test]
+    fn processes_that_know_nothing_of_each_other_stop_at_the_same_time() {
+        let mut world = up(Rules::root(), vec![permanent(); 3]);
+        world.stop();
+        assert_eq!(world.log(), "stop c1, stop b1, stop a1");
+        let begin = world.now;
+        world.settle(false);
+        assert_eq!(world.now - begin, permanent().shutdown.unwrap());
+    }
+
+    #[test]
+    fn a_supervisor_stops_after_those_that_came_later_and_before_those_that_came_earlier() {
+        let mut world = up(Rules::root(), [permanent(), tree(), permanent()]);
+        world.stop();
+        assert_eq!(world.log(), "stop c1");
+        world.exit(C, Normal);
+        assert_eq!(world.log(), "stop b1");
+        world.exit(B, Normal);
+        assert_eq!(world.log(), "stop a1");
+    }
+}
+
+mod a_supervisor_that_comes_up_again {
+    use super::*;
+
+    #[test]
+    fn counts_on_so_that_no_incarnation_is_taken_for_one_of_its_last_life() {
+        let mut world = up(Rules::default(), vec![permanent(); 2]);
+        world.exit(B, Abnormal);
+        let mut next = Decider::new(Rules::default(), vec![permanent(); 2], 0);
+        next.count_on(&world.decider, [1, 2]);
+        assert_eq!(next.next_timer, world.decider.next_timer);
+        let started = next.on(world.now, Event::Start);
+        assert_eq!(started, [Action::Start(Incarnation { child: A, number: 2 })]);
+    }
+}

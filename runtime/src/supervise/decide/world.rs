@@ -354,6 +354,7 @@ impl World {
             self.log.push(action);
             self.check_and_do(action);
         }
+        self.check_that_strangers_do_not_wait();
         let known = self.decider.children().collect::<Vec<_>>();
         assert_eq!(known, self.ids());
         for child in known {
@@ -399,6 +400,19 @@ impl World {
                 assert!(self.stages().iter().all(|(_, stage)| *stage == Some(Stage::Down)));
                 self.ended = Some(cause);
             }
+        }
+    }
+
+    /// Behind the last supervisor among a root's children nobody waits for another's end.
+    fn check_that_strangers_do_not_wait(&self) {
+        if self.ending.is_none() || self.rules.scope == Scope::Together {
+            return;
+        }
+        let is_alone = |id: &ChildId| !self.children[id].policy.tree;
+        let strangers = self.live().into_iter().rev().take_while(is_alone);
+        for id in strangers {
+            let process = self.children[&id].process.unwrap();
+            assert!(process.asked || process.killed, "{id:?} waits for its neighbours");
         }
     }
 
@@ -450,7 +464,15 @@ impl World {
     fn check_order(&self, id: ChildId) {
         let child = &self.children[&id];
         if !child.by_hand {
-            assert_eq!(self.live().last(), Some(&id), "stopped before a later one");
+            let later: Vec<_> = self.processes().filter(|(later, _)| *later > id).collect();
+            let strangers = self.ending.is_some() && self.rules.scope == Scope::EachChild;
+            let are_told = later.iter().all(|(_, later)| later.asked || later.killed);
+            let is_tree = |id: &ChildId| self.children[id].policy.tree;
+            let is_alone = !is_tree(&id) && !later.iter().any(|(later, _)| is_tree(later));
+            assert!(
+                later.is_empty() || (strangers && are_told && is_alone),
+                "stopped before a later one"
+            );
             assert!(self.ending.is_some() || child.process.unwrap().doomed);
         }
     }
