@@ -73,6 +73,14 @@ struct Open {
     monitors: HashMap<u64, mpsc::UnboundedSender<Exit>>,
 }
 
+/// What a control message may have around the largest input of the user's.
+const SLACK: usize = 1 << 20;
+
+/// The most bytes of a message from a child to the host.
+pub(crate) fn limit(settings: &Settings) -> usize {
+    settings.frame_limit.saturating_add(SLACK)
+}
+
 static CLIENT: OnceLock<Client> = OnceLock::new();
 
 thread_local! {
@@ -224,8 +232,7 @@ impl Client {
             }
             Client::Remote(remote) => {
                 let id = remote.next.fetch_add(1, Ordering::Relaxed);
-                remote.lock().answers.insert(id, answer);
-                remote.say(&Up::Request(id, request));
+                remote.request(id, request, answer);
             }
         }
         answered
@@ -245,6 +252,24 @@ impl Drop for Unanswered<'_> {
 }
 
 impl Remote {
+    /// Asks the host, unless what is asked is more than it takes.
+    fn request(&self, id: u64, request: Request, answer: oneshot::Sender<Result<Answered>>) {
+        let packed = codec::pack(&Up::Request(id, request));
+        let body = packed.and_then(|body| match (body.len(), limit(&self.settings)) {
+            (size, limit) if size > limit => Err(Error::too_large(size, limit)),
+            _ => Ok(body),
+        });
+        match body {
+            Ok(body) => {
+                self.lock().answers.insert(id, answer);
+                // A closed control socket means that the host is gone, and this process about to be.
+                drop(self.control.send(Head::new(Kind::Control), body, Vec::new()));
+            }
+            // Whoever asked may be gone already.
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
     /// Sends to the host. Nothing is lost but with the host itself.
     pub(crate) fn say(&self, up: &Up) {
         match codec::pack(up) {
@@ -275,6 +300,7 @@ impl Remote {
                     let _ = monitor.send(exit);
                 }
             }
+            Down::Unheard(monitor) => drop(self.lock().monitors.remove(&monitor)),
             other => return Some((other, fds)),
         }
         None

@@ -47,7 +47,10 @@ struct Inner {
 /// What the thread is to do once it has read what was there before.
 enum Order {
     /// Somebody waits for all that this process wrote before its death.
-    Drain { pid: i32, done: oneshot::Sender<()> },
+    Drain {
+        pid: i32,
+        done: oneshot::Sender<()>,
+    },
     Run(Box<dyn FnOnce() + Send>),
 }
 

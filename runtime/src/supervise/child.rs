@@ -31,7 +31,10 @@ pub(crate) struct Child {
     /// Who asked for it, and by which of their starts; what is below a supervisor was not asked for by itself.
     pub(super) asked: Option<(Option<ChildId>, Ticket)>,
     pub(super) work: Work,
-    pub(super) restarts: u32,
+    /// The number of its last incarnation, 0 before the first; none is used twice, whoever starts it.
+    pub(super) number: u64,
+    /// The supervisor that has forgotten it, and still waits for its last output.
+    pub(super) left: Option<ChildId>,
     /// When its incarnation came up.
     pub(super) since: Instant,
     /// Who waits for its first start.
@@ -96,6 +99,8 @@ pub(crate) struct Supervisor {
     pub(super) seats: BTreeMap<decide::ChildId, ChildId>,
     /// The children that it starts with, again and again; a root starts with none.
     pub(super) listed: Vec<ChildId>,
+    /// Children that it has forgotten, whose last output is still on its way.
+    pub(super) leaving: Vec<ChildId>,
     pub(super) timers: HashMap<Timer, AbortHandle>,
 }
 
@@ -190,7 +195,7 @@ impl Child {
             kind: self.kind().to_owned(),
             pid: self.life().map(|life| life.pid as u32),
             state,
-            restarts: self.restarts,
+            restarts: self.number.saturating_sub(1) as u32,
             uptime: if up { self.since.elapsed() } else { Duration::ZERO },
             depth,
         }

@@ -2,7 +2,8 @@
 //!
 //! It runs on a thread of its own with a runtime of its own. Everything reaches it as an [`Event`], in one queue: what
 //! was asked, what children said, how they ended, timers. It asks the deciders of the tree what to do and does it.
-//! Nothing here waits: what takes time (a start, a life) is a task of its own that reports back as an event.
+//! Nothing here waits: what takes time (a start, a life) is a task of its own that reports back as an event, and what
+//! is to be logged goes to the thread of the [`Relay`].
 //!
 //! | file | what |
 //! | --- | --- |
@@ -20,6 +21,7 @@ use crate::process::{Launcher, Relay, StartMode, Status};
 use crate::wire::control::{ChildId, Context, LinkId, Settings, Up};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -75,7 +77,7 @@ pub(crate) struct Host {
     pub(super) events: mpsc::UnboundedSender<Event>,
     pub(super) epoch: Instant,
     pub(super) children: HashMap<ChildId, Child>,
-    /// Who has which name: children that have not ended for good.
+    /// Who has which name: as long as it could be started again, which is as long as it has a seat.
     pub(super) names: HashMap<(Context, String), ChildId>,
     /// The root supervisor of each context.
     pub(super) roots: HashMap<Context, ChildId>,
@@ -94,7 +96,7 @@ pub(crate) fn start(config: Result<Config>, begin: fn()) -> mpsc::UnboundedSende
     let thread = std::thread::Builder::new().name("procession".to_owned());
     let run = move || {
         begin();
-        run(config, asked);
+        run(config, asked, begin);
     };
     if let Err(error) = thread.spawn(run) {
         // The receiver is gone with the closure: each request fails, saying that the host is going down.
@@ -103,16 +105,16 @@ pub(crate) fn start(config: Result<Config>, begin: fn()) -> mpsc::UnboundedSende
     inbox
 }
 
-fn run(config: Result<Config>, asked: mpsc::UnboundedReceiver<Asked>) {
+fn run(config: Result<Config>, asked: mpsc::UnboundedReceiver<Asked>, begin: fn()) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return eprintln!("procession: the control plane has no runtime: {error}"),
     };
-    LocalSet::new().block_on(&runtime, serve(config, asked));
+    LocalSet::new().block_on(&runtime, serve(config, asked, begin));
     // Not dropped: this thread is the parent of the children, and its end would be theirs.
 }
 
-async fn serve(config: Result<Config>, mut asked: mpsc::UnboundedReceiver<Asked>) {
+async fn serve(config: Result<Config>, mut asked: mpsc::UnboundedReceiver<Asked>, begin: fn()) {
     let config = match config {
         Ok(config) => config,
         Err(error) => return refuse(&error, asked).await,
@@ -128,18 +130,17 @@ async fn serve(config: Result<Config>, mut asked: mpsc::UnboundedReceiver<Asked>
             .await;
         }
     };
+    relay.run(begin);
     let mut host = Host::new(config, relay, events);
     loop {
-        tokio::select! {
+        let event = tokio::select! {
             biased;
-            event = happened.recv() => match event {
-                Some(event) => host.on(event),
-                None => return,
-            },
-            request = asked.recv() => match request {
-                Some(request) => host.on(Event::Asked(request)),
-                None => std::future::pending().await,
-            },
+            event = happened.recv() => event,
+            Some(request) = asked.recv() => Some(Event::Asked(request)),
+        };
+        match event {
+            Some(event) => host.survive(event),
+            None => return,
         }
     }
 }
@@ -171,6 +172,15 @@ impl Host {
         }
     }
 
+    /// A panic here would be the end of every child: it costs what one event leads to instead.
+    fn survive(&mut self, event: Event) {
+        if catch_unwind(AssertUnwindSafe(|| self.on(event))).is_err() {
+            self.relay.run(|| {
+                eprintln!("procession: a fault of the control plane, see the panic above: it goes on")
+            });
+        }
+    }
+
     fn on(&mut self, event: Event) {
         match event {
             Event::Asked(asked) => self.asked(asked),
@@ -193,6 +203,11 @@ impl Host {
         }
         self.settle();
         self.answer_those_waiting();
+    }
+
+    /// Logs, on a thread that may wait for whoever reads it.
+    pub(super) fn log(&self, log: impl FnOnce() + Send + 'static) {
+        self.relay.run(log);
     }
 
     /// A number that was never used: for a child, a link.

@@ -101,6 +101,11 @@ impl Life {
         }
     }
 
+    /// Whether it takes calls, and will as far as is known here: it is up, and was not told to stop or killed.
+    pub(crate) fn is_up(&self) -> bool {
+        self.ready && !self.asked && self.said.killed.is_none() && self.said.fault.is_none()
+    }
+
     /// The slot of the link that is made with the process.
     pub(crate) const FIRST_SLOT: u32 = 1;
 
@@ -153,6 +158,11 @@ impl Life {
 
     pub(crate) fn release(&mut self, link: LinkId, slot: u32) {
         self.links.retain(|other| *other != link);
+        self.give_back(slot);
+    }
+
+    /// A slot whose link was not made, or is no more.
+    pub(crate) fn give_back(&mut self, slot: u32) {
         self.slots.free.push(slot);
     }
 

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind};
 use crate::exit::ExitReason;
 use crate::link::{self, LinkKind};
 use crate::os::limits;
-use crate::wire::control::{Answer, Attach, ChildId, Down, Fate, Introduced, LinkId};
+use crate::wire::control::{Answer, Attach, ChildId, Down, Fate, Introduced, LinkId, Salvage};
 use std::os::fd::OwnedFd;
 use tokio::sync::oneshot;
 
@@ -51,7 +51,7 @@ impl Host {
                 child.name
             ))));
         };
-        if !process.life.as_ref().is_some_and(|life| life.ready) {
+        if !process.life.as_ref().is_some_and(Life::is_up) {
             return process.callers.push(caller);
         }
         match self.join(id, &caller) {
@@ -107,11 +107,14 @@ impl Host {
     fn join(&mut self, id: ChildId, caller: &Reply) -> Result<Pair, Error> {
         let life = self.process_mut(id).and_then(|process| process.life.as_mut());
         let slot = life.ok_or_else(|| stopped("it"))?.slot()?;
-        let pair = self.pair(id, slot, caller)?;
+        let pair = self.pair(id, slot, caller);
         if let Some(life) = self.process_mut(id).and_then(|process| process.life.as_mut()) {
-            life.links.push(pair.introduced.link);
+            match &pair {
+                Ok(pair) => life.links.push(pair.introduced.link),
+                Err(_) => life.give_back(slot),
+            }
         }
-        Ok(pair)
+        pair
     }
 
     fn pair(&mut self, server: ChildId, slot: u32, caller: &Reply) -> Result<Pair, Error> {
@@ -145,57 +148,87 @@ impl Host {
     /// The server is dead: its clients hear why, and what had begun.
     pub(super) fn cut_links(&mut self, life: &Life, reason: &ExitReason) {
         for id in &life.links {
-            let Some(link) = self.links.remove(id) else {
-                continue;
-            };
-            let begun = life.page.begun(link.slot as usize).unwrap_or(0);
-            let fate = Fate {
-                reason: reason.clone(),
-                begun,
-                salvage: life.salvage(link.slot),
-            };
-            match link.client {
-                Client::Local(told) => drop(told.send(fate)),
-                Client::Remote(_, control) => super::life::say(&control, &Down::Fate(*id, fate), Vec::new()),
+            if let Some(link) = self.links.remove(id) {
+                let salvage = life.salvage(link.slot);
+                link.cut(*id, life, reason.clone(), salvage);
             }
         }
     }
 
-    /// The server saw its client go.
-    pub(super) fn link_closed(&mut self, who: Who, link: LinkId) {
-        if self
-            .links
-            .get(&link)
-            .is_none_or(|known| known.server != who.child)
-        {
+    /// The server has closed its end: its client is gone, or the server could not open it and the client is to know.
+    pub(super) fn link_closed(&mut self, who: Who, id: LinkId) {
+        self.cut_link(who, id, "it closed its end of the link");
+    }
+
+    /// The server goes on without this link.
+    fn cut_link(&mut self, who: Who, id: LinkId, why: &str) {
+        let served = self.links.get(&id).is_some_and(|link| link.server == who.child);
+        let Some(link) = served.then(|| self.links.remove(&id)).flatten() else {
             return;
-        }
-        if let (Some(known), Some(life)) = (self.links.remove(&link), self.life(who)) {
-            life.release(link, known.slot);
+        };
+        if let Some(life) = self.life(who) {
+            let slot = link.slot;
+            link.cut(id, life, ExitReason::Failed(why.to_owned()), None);
+            life.release(id, slot);
         }
     }
 
-    /// One end says that the other broke the protocol: that one is killed for it. `None` is the host itself.
-    pub(super) fn link_broken(&mut self, by: Option<ChildId>, link: LinkId, fault: String) {
-        let Some(known) = self.links.get(&link) else {
-            return;
-        };
-        let client = match &known.client {
-            Client::Local(_) => None,
-            Client::Remote(who, _) => Some(who.child),
-        };
-        let blamed = match by {
-            by if by == client => Some(known.server),
-            by if by == Some(known.server) => client,
+    /// The server says that the client broke the protocol, and closes its end.
+    pub(super) fn client_broke(&mut self, who: Who, id: LinkId, fault: String) {
+        let client = match self.links.get(&id) {
+            Some(link) if link.server == who.child => link.client.who(),
             _ => return,
         };
-        let name = blamed.map_or("the host", |id| self.name(id)).to_owned();
-        tracing::error!(blamed = name, fault, "a link was broken");
-        let life = blamed
-            .and_then(|id| self.process_mut(id))
-            .and_then(|process| process.life.as_mut());
-        if let Some(life) = life {
+        self.blame(client, fault.clone());
+        self.cut_link(who, id, &fault);
+    }
+
+    /// The client, or the host where that is `None`, says that the server broke the protocol, or closed its end out of
+    /// turn.
+    pub(super) fn server_broke(&mut self, by: Option<ChildId>, id: LinkId, fault: String) {
+        let Some(link) = self.links.get(&id) else { return };
+        let server = link.server;
+        let is_its = link.client.who().map(|who| who.child) == by;
+        let life = self.process(server).and_then(|process| process.life.as_ref());
+        if let Some(incarnation) = life.map(|life| life.incarnation).filter(|_| is_its) {
+            let child = server;
+            self.blame(Some(Who { child, incarnation }), fault);
+        }
+    }
+
+    /// Kills the process that broke the protocol; the host itself is only named.
+    fn blame(&mut self, blamed: Option<Who>, fault: String) {
+        let name = blamed.map_or("the host", |who| self.name(who.child)).to_owned();
+        let what = fault.clone();
+        self.log(move || tracing::error!(blamed = name, fault = what, "a link was broken"));
+        if let Some(life) = blamed.and_then(|who| self.life(who)) {
             life.condemn(fault);
+        }
+    }
+}
+
+impl Link {
+    /// Tells the client.
+    fn cut(self, id: LinkId, life: &Life, reason: ExitReason, salvage: Option<Salvage>) {
+        let begun = life.page.begun(self.slot as usize).unwrap_or(0);
+        let fate = Fate {
+            reason,
+            begun,
+            salvage,
+        };
+        match self.client {
+            Client::Local(told) => drop(told.send(fate)),
+            Client::Remote(_, control) => super::life::say(&control, &Down::Fate(id, fate), Vec::new()),
+        }
+    }
+}
+
+impl Client {
+    /// The process; `None` is the host.
+    fn who(&self) -> Option<Who> {
+        match self {
+            Client::Local(_) => None,
+            Client::Remote(who, _) => Some(*who),
         }
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::child::{Child, Joiner, Process, Starter, Supervisor, Work};
 use super::decide::{self, Decider};
 use super::host::{Host, Who, stopped};
+use super::life::Life;
 use super::spec::{Policy, Rules};
 use super::{name, node};
 
@@ -125,7 +126,7 @@ impl Host {
             Up::Done(done) => life.said.done = Some(done),
             Up::Stopped => life.said.stopped = true,
             Up::Closed(link) => self.link_closed(who, link),
-            Up::Broken(link, fault) => self.link_broken(Some(who.child), link, fault),
+            Up::Broken(link, fault) => self.client_broke(who, link, fault),
             Up::Request(id, request) => {
                 let control = life.control();
                 let context = self
@@ -223,7 +224,7 @@ impl Host {
             Request::Active => reply.answer(Ok(Answer::List(self.active(context)))),
             Request::Mode => reply.answer(self.mode()),
             Request::Broken { link, what } => {
-                self.link_broken(by, link, what);
+                self.server_broke(by, link, what);
                 reply.answer(Ok(Answer::Done));
             }
             Request::End => self.end(context, reply),
@@ -272,7 +273,8 @@ impl Host {
                 self.act(root, actions);
             }
             Err(error) => {
-                self.children.remove(&id);
+                self.free_names(id);
+                self.drop_below(id);
                 reply.answer(Err(error));
             }
         }
@@ -452,6 +454,15 @@ impl Host {
         });
     }
 
+    /// Nothing more will be heard of it.
+    pub(super) fn close_monitors(&mut self, id: ChildId) {
+        for ear in self.monitors.extract_if(.., |ear| ear.child == id) {
+            if let Exits::Remote(control) = &ear.exits {
+                super::life::say(control, &Down::Unheard(ear.monitor), Vec::new());
+            }
+        }
+    }
+
     /// Monitors that a process held end with it.
     pub(super) fn end_monitors_of(&mut self, by: ChildId) {
         self.monitors.retain(|ear| ear.by != Some(by));
@@ -463,7 +474,7 @@ impl Host {
     /// The child that is meant, if it has not ended for good and its row is that one.
     fn find(&self, target: &Target, context: Context, row: Option<u32>) -> Result<ChildId> {
         let id = self.find_any(target, context)?;
-        let child = &self.children[&id];
+        let child = self.children.get(&id).ok_or_else(|| stopped("it"))?;
         if child.ended {
             return Err(stopped(&child.name));
         }
@@ -560,7 +571,7 @@ impl Host {
             return true;
         };
         match &child.work {
-            Work::Process(process) => process.life.as_ref().is_some_and(|life| life.ready),
+            Work::Process(process) => process.life.as_ref().is_some_and(Life::is_up),
             Work::Supervisor(tree) => {
                 let rests = |child: ChildId| self.children.get(&child).is_none_or(|child| child.ended);
                 tree.decider.is_up()
@@ -601,7 +612,8 @@ impl Child {
             under: None,
             owner,
             work,
-            restarts: 0,
+            number: 0,
+            left: None,
             since: Instant::now(),
             asked: None,
             starter: None,
@@ -621,6 +633,7 @@ impl Supervisor {
             incarnation: None,
             seats: Default::default(),
             listed,
+            leaving: Vec::new(),
             timers: Default::default(),
         }
     }

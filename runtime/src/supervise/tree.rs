@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::exit::{ExitReason, KillCause};
 use crate::link::{self, Transport};
+use crate::process::control;
 use crate::process::{Launcher, Page, StartMode, Status, Watch};
 use crate::wire::codec;
 use crate::wire::control::{Answer, Birth, BodyKind, ChildId, Down, State};
@@ -22,9 +23,6 @@ use super::spec::Outcome;
 
 /// A first message that is longer than this is sent after the start, not before.
 const FIRST: usize = 32 << 10;
-
-/// A control message is as large as the inputs of the user's functions.
-const CONTROL_LIMIT: usize = usize::MAX >> 33;
 
 impl Host {
     /// Tells a decider, in its turn.
@@ -50,8 +48,13 @@ impl Host {
             let Some(tree) = self.children.get_mut(&supervisor).and_then(Child::supervisor_mut) else {
                 continue;
             };
+            let was_ending = tree.decider.is_ending();
             let actions = tree.decider.on(now, event);
+            let ends = !was_ending && tree.decider.is_ending();
             self.act(supervisor, actions);
+            if ends && self.is_final(supervisor) {
+                self.retire_those_down(supervisor);
+            }
         }
     }
 
@@ -115,6 +118,7 @@ async fn launch(
     birth: Bytes,
     fds: Vec<OwnedFd>,
     outbox: usize,
+    limit: usize,
 ) -> Result<Launched, Error> {
     let head = Head {
         fds: fds.len() as u16,
@@ -132,7 +136,7 @@ async fn launch(
         ([&head.to_bytes(birth.len())[..], &birth].concat(), fds, None)
     };
     let child = launcher.start(&first, now, outbox).await?;
-    let (control, driver) = link::open(Transport::Socket(child.control), CONTROL_LIMIT)?;
+    let (control, driver) = link::open(Transport::Socket(child.control), limit)?;
     if let Some((birth, fds)) = later {
         control.send(head, birth, fds)?;
     }
@@ -152,10 +156,9 @@ impl Host {
         let Some(child) = self.children.get_mut(&id) else {
             return;
         };
-        child.restarts = incarnation.number.saturating_sub(1) as u32;
+        child.number = incarnation.number;
         child.since = Instant::now();
         child.ended = false;
-        self.names.insert((child.context, child.name.clone()), id);
         match &mut child.work {
             Work::Process(process) => {
                 process.launching = Some(Launching::default());
@@ -177,12 +180,10 @@ impl Host {
             return;
         };
         let (rules, listed) = (tree.rules.clone(), tree.listed.clone());
-        let policies: Vec<_> = listed
-            .iter()
-            .filter_map(|id| self.children.get(id))
-            .map(|c| c.policy.clone())
-            .collect();
-        let decider = Decider::new(rules, policies, id.0 ^ u64::from(std::process::id()));
+        let children = || listed.iter().filter_map(|id| self.children.get(id));
+        let policies = children().map(|child| child.policy.clone());
+        let mut decider = Decider::new(rules, policies, id.0 ^ u64::from(std::process::id()));
+        decider.count_on(&tree.decider, children().map(|child| child.number));
         let seats: Vec<_> = decider.children().zip(listed).collect();
         for (seat, child) in &seats {
             if let Some(child) = self.children.get_mut(child) {
@@ -190,10 +191,20 @@ impl Host {
             }
         }
         if let Some(tree) = self.children.get_mut(&id).and_then(Child::supervisor_mut) {
-            tree.seats = seats.into_iter().collect();
+            tree.seats = seats.iter().copied().collect();
             tree.decider = decider;
         }
         self.decide(id, decide::Event::Start);
+        // Those who were stopped by hand while it went down do not come back with it.
+        for (seat, child) in seats {
+            if self
+                .children
+                .get(&child)
+                .is_some_and(|child| !child.stoppers.is_empty())
+            {
+                self.decide(id, decide::Event::StopChild(seat));
+            }
+        }
     }
 
     fn launch(&mut self, who: Who) {
@@ -201,10 +212,11 @@ impl Host {
             .birth(who.child)
             .and_then(|birth| Ok((self.launcher.clone()?, birth)));
         let outbox = self.process(who.child).map_or(0, |process| process.spec.outbox);
+        let limit = control::limit(&self.config.settings);
         let events = self.events.clone();
         spawn_local(async move {
             let launched = match started {
-                Ok((launcher, (birth, fds))) => launch(&launcher, birth, fds, outbox).await,
+                Ok((launcher, (birth, fds))) => launch(&launcher, birth, fds, outbox, limit).await,
                 Err(error) => Err(error),
             };
             // The host is gone only with its thread.
@@ -260,7 +272,8 @@ impl Host {
             Ok(launched) => launched,
             Err(error) => return self.not_launched(who, error),
         };
-        tracing::debug!(child = self.name(who.child), pid, %start, link = %self.config.link, "started");
+        let (child, link) = (self.name(who.child).to_owned(), self.config.link);
+        self.log(move || tracing::debug!(child, pid, %start, %link, "started"));
         spawn_local(attend(
             who,
             pid,
@@ -306,26 +319,37 @@ impl Host {
     }
 
     fn not_launched(&mut self, who: Who, error: Error) {
-        tracing::error!(child = self.name(who.child), %error, "a process could not be started");
+        let (child, text) = (self.name(who.child).to_owned(), error.to_string());
+        self.log(move || tracing::error!(child, error = text, "a process could not be started"));
+        let reason = ExitReason::Failed(error.to_string());
+        let mut unused = None;
         if let Some(child) = self.children.get_mut(&who.child) {
-            let reason = ExitReason::Failed(error.to_string());
             child.last = Some(Last {
-                reason,
+                reason: reason.clone(),
                 begun: false,
                 done: None,
                 not_launched: Some(error),
             });
             if let Some(process) = child.process_mut() {
-                process.launching = None;
+                // Its end is told before it is over.
+                process.relaying = Some(who);
+                unused = process.launching.take().and_then(|launching| launching.link);
                 process
                     .killers
                     .drain(..)
                     .for_each(|killer| killer.answer(Ok(Answer::Done)));
             }
         }
+        if let Some(first) = unused {
+            self.links.remove(&first.introduced.link);
+        }
         self.decide_above(who.child, |_| {
             decide::Event::Exited(who.incarnation, Outcome::Abnormal)
         });
+        self.settle();
+        self.retire_with_those_above(who.child);
+        self.tell_monitors(who.child, 0, &reason);
+        self.relayed(who);
     }
 
     /// A process is up.
@@ -424,6 +448,7 @@ impl Host {
         }
         self.decide_above(who.child, |_| decide::Event::Exited(who.incarnation, outcome));
         self.settle();
+        self.retire_with_those_above(who.child);
         // The supervisor has changed its mind by now: whoever hears of the end finds it so.
         self.tell_monitors(who.child, life.pid as u32, &reason);
         killers
@@ -443,9 +468,11 @@ impl Host {
             next = self
                 .children
                 .get(&id)
-                .and_then(|child| child.under)
-                .map(|(supervisor, _)| supervisor);
+                .and_then(|child| child.under.map(|(supervisor, _)| supervisor).or(child.left));
             self.finish(id);
+            if let Some(tree) = next.and_then(|above| self.supervisor_mut(above)) {
+                tree.leaving.retain(|child| *child != id);
+            }
         }
     }
 
@@ -465,31 +492,85 @@ impl Host {
 
     /// A child is down for good, or until its siblings take it along.
     fn gone(&mut self, id: ChildId, why: Why) {
-        self.mark_ended(id);
-        let Some(child) = self.children.get_mut(&id) else {
+        let Some(child) = self.children.get(&id) else {
             return;
         };
-        if let Some(starter) = child.starter.take() {
-            starter.reply.answer(Err(child.not_started()));
-            self.expect_nobody(id);
-        } else if why == Why::GivenUp {
-            let last = child
-                .last
-                .as_ref()
-                .map(|last| last.reason.to_string())
-                .unwrap_or_default();
-            tracing::error!(
-                child = child.name,
-                last,
-                "failed too often: it is not started again"
-            );
+        if why == Why::GivenUp && child.starter.is_none() {
+            let last = child.last.as_ref().map(|last| last.reason.to_string());
+            let (child, last) = (child.name.clone(), last.unwrap_or_default());
+            self.log(move || {
+                tracing::error!(child, last, "failed too often: it is not started again");
+            });
         }
-        self.tell_of_supervisor(id);
+        self.retire(id);
         // A root keeps no seat for what will not start again.
         if self.is_at_root(id) {
             self.decide_above(id, decide::Event::RemoveChild);
         }
-        self.finish(id);
+    }
+
+    /// Nobody reaches it any more, nor what is below it; whoever waits for its start or its end hears of it.
+    fn retire(&mut self, id: ChildId) {
+        let Some(child) = self.children.get_mut(&id) else {
+            return;
+        };
+        child.ended = true;
+        let (name, starter) = (child.name.clone(), child.starter.take());
+        let below = child.supervisor().map(Supervisor::below).unwrap_or_default();
+        let callers = child
+            .process_mut()
+            .map(|process| std::mem::take(&mut process.callers))
+            .unwrap_or_default();
+        let not_started = starter.map(|starter| (starter.reply, child.not_started()));
+        callers
+            .into_iter()
+            .for_each(|caller| caller.answer(Err(stopped(&name))));
+        below.into_iter().for_each(|child| self.retire(child));
+        self.tell_of_supervisor(id);
+        match not_started {
+            Some((reply, error)) => {
+                reply.answer(Err(error));
+                self.expect_nobody(id);
+            }
+            None => self.finish(id),
+        }
+    }
+
+    /// The children of a supervisor that ends for good, and that are down already.
+    fn retire_those_down(&mut self, supervisor: ChildId) {
+        let tree = self.children.get(&supervisor).and_then(Child::supervisor);
+        let is_down = |child: &ChildId| {
+            let child = self.children.get(child);
+            child.is_some_and(|child| !child.ended && self.state(child) == State::Ended)
+        };
+        let mut below = tree.map(Supervisor::below).unwrap_or_default();
+        below.retain(is_down);
+        below.into_iter().for_each(|child| self.retire(child));
+    }
+
+    /// A child that is down, if its supervisor is ending for good: nobody will start it again.
+    fn retire_with_those_above(&mut self, id: ChildId) {
+        let ends = self.children.get(&id).is_some_and(|child| !child.ended) && self.ends_with_those_above(id);
+        if ends {
+            self.retire(id);
+        }
+    }
+
+    fn ends_with_those_above(&self, id: ChildId) -> bool {
+        let above = self.children.get(&id).and_then(|child| child.under);
+        above.is_some_and(|(supervisor, _)| {
+            let tree = self.children.get(&supervisor).and_then(Child::supervisor);
+            tree.is_some_and(|tree| tree.decider.is_ending()) && self.is_final(supervisor)
+        })
+    }
+
+    /// Whether the end of this supervisor, which is under way, is for good.
+    fn is_final(&self, id: ChildId) -> bool {
+        let Some((above, seat)) = self.children.get(&id).and_then(|child| child.under) else {
+            return true;
+        };
+        let tree = self.children.get(&above).and_then(Child::supervisor);
+        tree.is_some_and(|tree| tree.decider.is_leaving(seat)) || self.ends_with_those_above(id)
     }
 
     /// The end of a process is told when that is dead; a supervisor has none.
@@ -506,37 +587,36 @@ impl Host {
         }
     }
 
-    /// Nobody reaches it any more, nor what is below it.
-    fn mark_ended(&mut self, id: ChildId) {
-        let Some(child) = self.children.get_mut(&id) else {
+    /// It has no seat any more, and so no name, nor has what is below it.
+    pub(super) fn free_names(&mut self, id: ChildId) {
+        let Some(child) = self.children.get(&id) else {
             return;
         };
-        child.ended = true;
-        let (name, key) = (child.name.clone(), (child.context, child.name.clone()));
+        let key = (child.context, child.name.clone());
         let below = child.supervisor().map(Supervisor::below).unwrap_or_default();
-        let callers = child
-            .process_mut()
-            .map(|process| std::mem::take(&mut process.callers))
-            .unwrap_or_default();
         if self.names.get(&key) == Some(&id) {
             self.names.remove(&key);
         }
-        callers
-            .into_iter()
-            .for_each(|caller| caller.answer(Err(stopped(&name))));
-        below.into_iter().for_each(|child| self.mark_ended(child));
+        below.into_iter().for_each(|child| self.free_names(child));
     }
 
     fn forgotten(&mut self, supervisor: ChildId, seat: decide::ChildId) {
-        let Some(tree) = self.children.get_mut(&supervisor).and_then(Child::supervisor_mut) else {
+        let Some(tree) = self.supervisor_mut(supervisor) else {
             return;
         };
         let Some(id) = tree.seats.remove(&seat) else {
             return;
         };
         tree.listed.retain(|child| *child != id);
+        self.free_names(id);
+        if self.is_relaying(id)
+            && let Some(tree) = self.supervisor_mut(supervisor)
+        {
+            tree.leaving.push(id);
+        }
         if let Some(child) = self.children.get_mut(&id) {
             child.under = None;
+            child.left = Some(supervisor);
         }
         self.finish(id);
     }
@@ -560,9 +640,11 @@ impl Host {
         match incarnation {
             Some(incarnation) => {
                 if !reason.is_normal() {
-                    tracing::error!(supervisor = child.name, %reason, "a supervisor ended");
+                    let (supervisor, reason) = (child.name.clone(), reason.to_string());
+                    self.log(move || tracing::error!(supervisor, reason, "a supervisor ended"));
                 }
                 self.decide_above(id, |_| decide::Event::Exited(incarnation, Outcome::from(&reason)));
+                self.retire_with_those_above(id);
             }
             None => self.root_ended(id),
         }
@@ -591,11 +673,11 @@ impl Host {
 
     /// A whole context has ended.
     fn root_ended(&mut self, id: ChildId) {
-        self.mark_ended(id);
         if let Some(root) = self.children.get(&id) {
             self.roots.remove(&root.context);
         }
-        self.finish(id);
+        self.free_names(id);
+        self.retire(id);
     }
 
     /// Answers those who wait for an end that is whole: decided, and its output relayed. Forgets it when nobody will ask.
@@ -609,15 +691,22 @@ impl Host {
         let Some(child) = self.children.get_mut(&id) else {
             return;
         };
-        child
-            .stoppers
-            .drain(..)
-            .for_each(|stopper| stopper.answer(Ok(Answer::Done)));
+        let stoppers = std::mem::take(&mut child.stoppers);
         let last = child.last.clone();
         let asked_for = child
             .process_mut()
             .is_some_and(|process| process.joiner.answer(last));
-        if child.under.is_none() && !asked_for {
+        let is_forgotten = child.under.is_none();
+        if !stoppers.is_empty() {
+            // What was logged until now is written before anybody goes on: that may be the program, to its end.
+            self.log(|| {
+                stoppers
+                    .into_iter()
+                    .for_each(|stopper| stopper.answer(Ok(Answer::Done)))
+            });
+        }
+        self.close_monitors(id);
+        if is_forgotten && !asked_for {
             self.drop_below(id);
         }
     }
@@ -626,31 +715,43 @@ impl Host {
     fn is_relaying(&self, id: ChildId) -> bool {
         match self.children.get(&id).map(|child| &child.work) {
             Some(Work::Process(process)) => process.relaying.is_some(),
-            Some(Work::Supervisor(tree)) => tree.below().into_iter().any(|child| self.is_relaying(child)),
+            Some(Work::Supervisor(tree)) => {
+                let mut all = tree.below().into_iter().chain(tree.leaving.iter().copied());
+                all.any(|child| self.is_relaying(child))
+            }
             None => false,
         }
     }
 
-    fn drop_below(&mut self, id: ChildId) {
+    pub(super) fn drop_below(&mut self, id: ChildId) {
         let Some(child) = self.children.remove(&id) else {
             return;
         };
-        self.monitors.retain(|ear| ear.child != id);
-        if let Work::Supervisor(tree) = child.work {
-            tree.below().into_iter().for_each(|child| self.drop_below(child));
+        self.close_monitors(id);
+        child
+            .stoppers
+            .into_iter()
+            .for_each(|stopper| stopper.answer(Ok(Answer::Done)));
+        match child.work {
+            Work::Supervisor(tree) => tree.below().into_iter().for_each(|child| self.drop_below(child)),
+            Work::Process(mut process) => {
+                process.joiner.answer(child.last);
+                let callers = process.callers.into_iter();
+                callers.for_each(|caller| caller.answer(Err(stopped(&child.name))));
+            }
         }
     }
 
     fn log_end(&self, id: ChildId, pid: i32, reason: &ExitReason) {
-        let name = self.name(id);
-        match reason {
+        let (child, reason) = (self.name(id).to_owned(), reason.clone());
+        self.log(move || match reason {
             ExitReason::Normal
             | ExitReason::Shutdown
             | ExitReason::Killed(KillCause::Asked | KillCause::Dropped) => {
-                tracing::debug!(child = name, pid, %reason, "ended");
+                tracing::debug!(child, pid, %reason, "ended");
             }
-            _ => tracing::warn!(child = name, pid, %reason, "died"),
-        }
+            _ => tracing::warn!(child, pid, %reason, "died"),
+        });
     }
 }
 
@@ -686,6 +787,10 @@ impl Host {
 
     pub(super) fn process_mut(&mut self, id: ChildId) -> Option<&mut super::child::Process> {
         self.children.get_mut(&id)?.process_mut()
+    }
+
+    fn supervisor_mut(&mut self, id: ChildId) -> Option<&mut Supervisor> {
+        self.children.get_mut(&id)?.supervisor_mut()
     }
 
     pub(super) fn name(&self, id: ChildId) -> &str {

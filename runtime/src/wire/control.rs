@@ -107,6 +107,8 @@ pub(crate) enum Down {
     Fate(LinkId, Fate),
     /// Something that a monitor of this process waited for.
     Exit(u64, Exit),
+    /// That monitor hears no more: what it waited for has ended for good.
+    Unheard(u64),
 }
 
 /// From a child to the host.
