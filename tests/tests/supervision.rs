@@ -43,6 +43,9 @@ impl Player {
             None => Err(CallError::Stopped),
         }
     }
+    fn has_partner(&self) -> Result<(), CallError> {
+        self.partner.as_ref().map(drop).ok_or(CallError::Stopped)
+    }
     fn crash(&self) {
         panic!("{} crashed", self.name);
     }
@@ -388,6 +391,170 @@ async fn after_the_first_the_restarts_of_a_child_wait_longer_and_longer() {
     assert!(matches!(late, Err(CallError::Timeout)), "{late:?}");
     // A stop does not wait for it.
     within("a stop", tree.stop()).await.unwrap();
+}
+
+#[procession::test]
+async fn a_restart_by_hand_comes_back_with_a_new_process() {
+    let score = Score::new();
+    let tree = trio(&score, Strategy::OneForOne).await;
+    let player = PlayerRef::lookup("b").await.unwrap();
+    for _ in 0..5 {
+        let before = player.info().await.unwrap().pid;
+        within("a restart", player.restart()).await.unwrap();
+        let after = player.info().await.unwrap();
+        assert!(after.pid.is_some() && after.pid != before, "{after}");
+        assert_eq!(score.take(), "-b +b");
+    }
+    tree.stop().await.unwrap();
+}
+
+#[procession::test]
+async fn a_restart_of_a_supervisor_is_counted_for_its_children() {
+    let score = Score::new();
+    let frail = |name: &str| score.player(name).backoff(Backoff::none());
+    let inner = Supervisor::new("inner")
+        .intensity(1, NEVER)
+        .child(frail("x"))
+        .child(frail("y"));
+    let tree = Supervisor::new("outer").child(inner).start().await.unwrap();
+    strike(&tree, "x").await;
+    strike(&tree, "x").await;
+    let restarts: Vec<_> = tree
+        .tree()
+        .await
+        .unwrap()
+        .iter()
+        .map(|info| info.restarts)
+        .collect();
+    assert_eq!(restarts, [0, 1, 2, 1]);
+    tree.stop().await.unwrap();
+}
+
+/// Calls another as it stops, and writes down what came of it.
+struct Follower(PathBuf);
+
+#[actor]
+impl Follower {
+    #[init]
+    fn new(score: PathBuf) -> Self {
+        Follower(score)
+    }
+    fn number(&self) -> u32 {
+        std::process::id()
+    }
+    #[terminate]
+    async fn leave(&mut self) {
+        let leader = PlayerRef::named("leader");
+        let called = leader.number().await;
+        let stopped = leader.stop().await;
+        note(
+            &self.0,
+            &format!(
+                "{} {}",
+                matches!(called, Err(CallError::Stopped)),
+                stopped.is_ok()
+            ),
+        );
+    }
+}
+
+#[procession::test]
+async fn an_actor_that_stops_finds_its_siblings_after_it_stopped() {
+    let score = Score::new();
+    let follower = Follower::spec(score.path()).shutdown(NEVER);
+    let tree = Supervisor::new("duo")
+        .child(follower)
+        .child(score.player("leader"))
+        .start()
+        .await
+        .unwrap();
+    within("a stop", tree.stop()).await.unwrap();
+    assert_eq!(score.take(), "+leader -leader true true");
+}
+
+#[procession::test]
+async fn a_monitor_ends_with_a_child_that_is_stopped_between_two_lives() {
+    let score = Score::new();
+    let backoff = Backoff::exponential().initial(NEVER).max(NEVER).jitter(0.0);
+    let player = score.player("patient").backoff(backoff);
+    let tree = Supervisor::new("s")
+        .intensity(10, NEVER)
+        .child(player)
+        .start()
+        .await
+        .unwrap();
+    strike(&tree, "patient").await;
+    let player = PlayerRef::lookup("patient").await.unwrap();
+    let watching = Process::spawn(watches, PlayerRef::named("patient"))
+        .await
+        .unwrap();
+    let mut exits = player.monitor().await.unwrap();
+    until_watched(&player).await;
+    player.kill().await.unwrap();
+    assert!(!within("an exit", exits.next()).await.unwrap().last);
+    within("a stop", tree.stop()).await.unwrap();
+    assert!(within("the end of the exits", exits.next()).await.is_none());
+    assert_eq!(within("a task", watching.join()).await.unwrap(), 1);
+}
+
+/// Counts the ends of another, after it has said to it that it does.
+#[task]
+async fn watches(player: PlayerRef) -> Result<u32> {
+    let mut exits = player.monitor().await?;
+    player.join(player.clone()).await?;
+    let mut n = 0;
+    while exits.next().await.is_some() {
+        n += 1;
+    }
+    Ok(n)
+}
+
+/// Waits until `watches` watches.
+async fn until_watched(player: &PlayerRef) {
+    let joined =
+        async { while let Err(CallError::Failed(CallError::Stopped)) = player.has_partner().await {} };
+    within("a watcher", joined).await;
+}
+
+#[procession::test]
+async fn a_child_that_may_come_back_keeps_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (score, go) = (Score::new(), folder.path().join("go"));
+    let service = comes_to_an_end
+        .spec(Way::Returns, go.clone())
+        .name("service")
+        .restart(Restart::Transient);
+    let tree = Supervisor::new("duo")
+        .strategy(Strategy::OneForAll)
+        .child(service)
+        .child(score.player("b"));
+    let tree = tree.start().await.unwrap();
+    std::fs::write(&go, "").unwrap();
+    let ended = async {
+        while tree.tree().await.unwrap()[1].state != State::Ended {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("an end", ended).await;
+    let newcomer = score.player("service").spawn().await.unwrap_err();
+    assert_eq!(newcomer.kind(), ErrorKind::Invalid, "{newcomer}");
+    strike(&tree, "b").await;
+    assert_eq!(tree.tree().await.unwrap()[1].state, State::Running);
+    tree.stop().await.unwrap();
+    score.player("service").spawn().await.unwrap();
+}
+
+#[task]
+fn prints() {
+    println!("a line");
+    print!("and a piece of one");
+}
+
+#[procession::test]
+async fn a_host_that_holds_its_stdout_can_wait_for_a_process_that_prints() {
+    let _out = std::io::stdout().lock();
+    let process = Process::spawn(prints, ()).await.unwrap();
+    within("a task", process.join()).await.unwrap();
 }
 
 // ---- looking
