@@ -101,6 +101,9 @@ impl Host {
     }
 }
 
+/// How long a restart that could not even be launched waits before it counts as failed.
+const RELAUNCH: Duration = Duration::from_millis(100);
+
 /// A process that was started, with its control socket open.
 #[derive(Debug)]
 pub(crate) struct Launched {
@@ -219,6 +222,10 @@ impl Host {
                 Ok((launcher, (birth, fds))) => launch(&launcher, birth, fds, outbox, limit).await,
                 Err(error) => Err(error),
             };
+            if launched.is_err() && who.incarnation.number > 1 {
+                // What there was too little of comes back in its own time, whatever the child's own back-off says.
+                tokio::time::sleep(RELAUNCH).await;
+            }
             // The host is gone only with its thread.
             let _ = events.send(Event::Launched(who, launched));
         });
