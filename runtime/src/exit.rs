@@ -43,7 +43,7 @@ pub enum ExitReason {
     /// The `init` of an actor returned an error; its text.
     InitFailed(String),
     /// It panicked.
-    Panicked(Panic),
+    Panicked(Box<Panic>),
     /// A signal ended it.
     Signaled {
         /// The signal's number, as in `signal(7)`.

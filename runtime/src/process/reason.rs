@@ -63,7 +63,7 @@ fn exited(code: i32, words: LastWords, said: Said) -> ExitReason {
         (FAILED, Said::Failed(error)) => ExitReason::Failed(error),
         (FAILED, Said::InitFailed(error)) => ExitReason::InitFailed(error),
         (PANICKED, _) if words.is_final => match words.report {
-            Some(report) => ExitReason::Panicked(report.panic),
+            Some(report) => ExitReason::Panicked(Box::new(report.panic)),
             None => ExitReason::Exited(code),
         },
         _ => ExitReason::Exited(code),
@@ -73,7 +73,7 @@ fn exited(code: i32, words: LastWords, said: Said) -> ExitReason {
 fn aborted(core: bool, words: LastWords) -> ExitReason {
     match words.report {
         _ if words.overflowed => ExitReason::StackOverflow { core },
-        Some(report) if !report.can_unwind => ExitReason::Panicked(report.panic),
+        Some(report) if !report.can_unwind => ExitReason::Panicked(Box::new(report.panic)),
         _ => ExitReason::Signaled {
             signal: libc::SIGABRT,
             core,
@@ -154,7 +154,7 @@ mod tests {
                 words(true, true),
                 Said::Nothing,
                 None,
-                R::Panicked(panic()),
+                R::Panicked(Box::new(panic())),
             ),
             // Caught, and then an exit with the same code by hand.
             (
@@ -178,7 +178,7 @@ mod tests {
                 words(false, false),
                 Said::Nothing,
                 None,
-                R::Panicked(panic()),
+                R::Panicked(Box::new(panic())),
             ),
             // Caught, and then an abort by hand.
             (signaled(6), words(true, false), Said::Nothing, None, of(6)),

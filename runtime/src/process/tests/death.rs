@@ -6,7 +6,7 @@ use crate::exit::Panic;
 #[track_caller]
 fn panic_of(reason: ExitReason) -> Panic {
     match reason {
-        ExitReason::Panicked(panic) => panic,
+        ExitReason::Panicked(panic) => *panic,
         other => panic!("expected a panic, got {other}"),
     }
 }
