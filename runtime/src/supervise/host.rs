@@ -10,6 +10,7 @@
 //! | `child` | what is known of each child |
 //! | `life` | one process of a child |
 //! | `tree` | deciders: events in, actions out |
+//! | `start`, `end` | what those actions come to |
 //! | `requests` | what is asked of the host, and by whom |
 //! | `links` | introductions, and the fate of links |
 
@@ -31,7 +32,7 @@ use super::child::Child;
 use super::decide::{Incarnation, Timer};
 use super::links::Link;
 use super::requests::{Ear, Reply};
-use super::tree::Launched;
+use super::start::Launched;
 
 /// What a host is told before it starts.
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@ mod backoff;
 pub(crate) mod builder;
 mod child;
 mod decide;
+mod end;
 pub(crate) mod host;
 mod intensity;
 mod life;
@@ -14,6 +15,7 @@ mod name;
 pub(crate) mod node;
 mod requests;
 pub(crate) mod spec;
+mod start;
 mod tree;
 
 pub use backoff::Backoff;

@@ -1,0 +1,317 @@
+//! Starts: from a decision to a process that is up, or to the news that there is none.
+
+use crate::error::Error;
+use crate::exit::ExitReason;
+use crate::link::{self, Transport};
+use crate::process::control;
+use crate::process::{Launcher, Page, StartMode, Watch};
+use crate::wire::codec;
+use crate::wire::control::{Answer, Birth, BodyKind, ChildId, Down};
+use crate::wire::frame::{Head, Kind};
+use bytes::Bytes;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::task::spawn_local;
+
+use super::child::{Child, Last, Launching, Work};
+use super::decide::{self, Decider, Incarnation};
+use super::host::{Event, Host, Who, stopped};
+use super::life::{Life, attend, time};
+use super::spec::Outcome;
+
+/// A first message that is longer than this is sent after the start, not before.
+const FIRST: usize = 32 << 10;
+
+/// How long a restart that could not even be launched waits before it counts as failed.
+const RELAUNCH: Duration = Duration::from_millis(100);
+
+/// A process that was started, with its control socket open.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pid: i32,
+    start: StartMode,
+    watch: Rc<Watch>,
+    page: Page,
+    control: link::Sender,
+    driver: link::Driver,
+}
+
+/// Starts a process and gives it its first message: before it starts where that is short, else as soon as it is there.
+async fn launch(
+    launcher: &Launcher,
+    birth: Bytes,
+    fds: Vec<OwnedFd>,
+    outbox: usize,
+    limit: usize,
+) -> Result<Launched, Error> {
+    let head = Head {
+        fds: fds.len() as u16,
+        ..Head::new(Kind::Control)
+    };
+    let (first, now, later) = if birth.len() > FIRST {
+        let word = codec::pack(&Down::Wait)?;
+        let head = Head::new(Kind::Control);
+        (
+            [&head.to_bytes(word.len())[..], &word].concat(),
+            Vec::new(),
+            Some((birth, fds)),
+        )
+    } else {
+        ([&head.to_bytes(birth.len())[..], &birth].concat(), fds, None)
+    };
+    let child = launcher.start(&first, now, outbox).await?;
+    let (control, driver) = link::open(Transport::Socket(child.control), limit)?;
+    if let Some((birth, fds)) = later {
+        control.send(head, birth, fds)?;
+    }
+    Ok(Launched {
+        pid: child.pid,
+        start: child.mode,
+        watch: Rc::new(child.watch),
+        page: child.page,
+        control,
+        driver,
+    })
+}
+
+impl Host {
+    pub(super) fn start(&mut self, id: ChildId, incarnation: Incarnation) {
+        let Some(child) = self.children.get_mut(&id) else {
+            return;
+        };
+        child.number = incarnation.number;
+        child.since = Instant::now();
+        child.ended = false;
+        match &mut child.work {
+            Work::Process(process) => {
+                process.launching = Some(Launching::default());
+                self.launch(Who {
+                    child: id,
+                    incarnation,
+                });
+            }
+            Work::Supervisor(tree) => {
+                tree.incarnation = Some(incarnation);
+                self.begin(id);
+            }
+        }
+    }
+
+    /// A supervisor comes up: a fresh decider for the children that it starts with.
+    pub(super) fn begin(&mut self, id: ChildId) {
+        let Some(tree) = self.children.get(&id).and_then(Child::supervisor) else {
+            return;
+        };
+        let (rules, listed) = (tree.rules.clone(), tree.listed.clone());
+        let children = || listed.iter().filter_map(|id| self.children.get(id));
+        let policies = children().map(|child| child.policy.clone());
+        let mut decider = Decider::new(rules, policies, id.0 ^ u64::from(std::process::id()));
+        decider.count_on(&tree.decider, children().map(|child| child.number));
+        let seats: Vec<_> = decider.children().zip(listed).collect();
+        for (seat, child) in &seats {
+            if let Some(child) = self.children.get_mut(child) {
+                child.under = Some((id, *seat));
+            }
+        }
+        if let Some(tree) = self.children.get_mut(&id).and_then(Child::supervisor_mut) {
+            tree.seats = seats.iter().copied().collect();
+            tree.decider = decider;
+        }
+        self.decide(id, decide::Event::Start);
+        // Those who were stopped by hand while it went down do not come back with it.
+        for (seat, child) in seats {
+            if self
+                .children
+                .get(&child)
+                .is_some_and(|child| !child.stoppers.is_empty())
+            {
+                self.decide(id, decide::Event::StopChild(seat));
+            }
+        }
+    }
+
+    fn launch(&mut self, who: Who) {
+        let started = self
+            .birth(who.child)
+            .and_then(|birth| Ok((self.launcher.clone()?, birth)));
+        let outbox = self.process(who.child).map_or(0, |process| process.spec.outbox);
+        let limit = control::limit(&self.config.settings);
+        let events = self.events.clone();
+        spawn_local(async move {
+            let launched = match started {
+                Ok((launcher, (birth, fds))) => launch(&launcher, birth, fds, outbox, limit).await,
+                Err(error) => Err(error),
+            };
+            if launched.is_err() && who.incarnation.number > 1 {
+                // What there was too little of comes back in its own time, whatever the child's own back-off says.
+                tokio::time::sleep(RELAUNCH).await;
+            }
+            // The host is gone only with its thread.
+            let _ = events.send(Event::Launched(who, launched));
+        });
+    }
+
+    /// The first message of a child, and what goes with it.
+    fn birth(&mut self, id: ChildId) -> Result<(Bytes, Vec<OwnedFd>), Error> {
+        let wants_link = self
+            .children
+            .get(&id)
+            .and_then(|c| c.starter.as_ref())
+            .is_some_and(|s| s.wants_link);
+        let (attach, fds) = if wants_link {
+            let (first, attach, theirs) = self.first_link(id)?;
+            if let Some(launching) = self
+                .process_mut(id)
+                .and_then(|process| process.launching.as_mut())
+            {
+                launching.link = Some(first);
+            }
+            (Some(attach), theirs)
+        } else {
+            (None, Vec::new())
+        };
+        let child = self.children.get(&id).ok_or_else(|| stopped("it"))?;
+        let Work::Process(process) = &child.work else {
+            return Err(stopped(&child.name));
+        };
+        let birth = Birth {
+            child: id,
+            cap: child.cap,
+            context: child.context,
+            name: child.name.clone(),
+            body: process.spec.body.clone(),
+            link: attach,
+            settings: self.config.settings.clone(),
+            log: (self.config.log)(),
+        };
+        Ok((codec::pack(&Down::Birth(Box::new(birth)))?, fds))
+    }
+
+    pub(super) fn launched(&mut self, who: Who, launched: Result<Launched, Error>) {
+        let Launched {
+            pid,
+            start,
+            watch,
+            page,
+            control,
+            driver,
+        } = match launched {
+            Ok(launched) => launched,
+            Err(error) => return self.not_launched(who, error),
+        };
+        let (child, link) = (self.name(who.child).to_owned(), self.config.link);
+        self.log(move || tracing::debug!(child, pid, %start, %link, "started"));
+        spawn_local(attend(
+            who,
+            pid,
+            driver,
+            watch.clone(),
+            self.relay.clone(),
+            self.events.clone(),
+        ));
+        let Some(child) = self.children.get_mut(&who.child) else {
+            return;
+        };
+        let starter = child.starter.as_mut();
+        let Work::Process(process) = &mut child.work else {
+            return;
+        };
+        let mut life = Life::new(who.incarnation, pid, page, watch, control);
+        let Some(launching) = process.launching.take() else {
+            return;
+        };
+        if let Some(first) = launching.link {
+            life.links.push(first.introduced.link);
+            life.adopt(first.slot);
+            if let Some(starter) = starter {
+                starter.link = Some(first);
+            }
+        }
+        if launching.stop {
+            life.stop();
+        }
+        if let Some(cause) = launching.kill {
+            life.kill(cause);
+        }
+        if let Some(limit) = process.spec.item_timeout {
+            let timer = spawn_local(time(who, life.page.clone(), limit, self.events.clone()));
+            life.timer = Some(timer.abort_handle());
+            life.item_timeout = Some(limit);
+        }
+        let at_once = matches!(process.spec.body.kind, BodyKind::Task | BodyKind::Service);
+        process.life = Some(life);
+        if at_once {
+            self.ready(who);
+        }
+    }
+
+    fn not_launched(&mut self, who: Who, error: Error) {
+        let (child, text) = (self.name(who.child).to_owned(), error.to_string());
+        self.log(move || tracing::error!(child, error = text, "a process could not be started"));
+        let reason = ExitReason::Failed(error.to_string());
+        let mut unused = None;
+        if let Some(child) = self.children.get_mut(&who.child) {
+            child.last = Some(Last {
+                reason: reason.clone(),
+                begun: false,
+                done: None,
+                not_launched: Some(error),
+            });
+            if let Some(process) = child.process_mut() {
+                // Its end is told before it is over.
+                process.relaying = Some(who);
+                unused = process.launching.take().and_then(|launching| launching.link);
+                process
+                    .killers
+                    .drain(..)
+                    .for_each(|killer| killer.answer(Ok(Answer::Done)));
+            }
+        }
+        if let Some(first) = unused {
+            self.links.remove(&first.introduced.link);
+        }
+        self.decide_above(who.child, |_| {
+            decide::Event::Exited(who.incarnation, Outcome::Abnormal)
+        });
+        self.settle();
+        self.retire_with_those_above(who.child);
+        self.tell_monitors(who.child, 0, &reason);
+        self.relayed(who);
+    }
+
+    /// A process is up.
+    pub(super) fn ready(&mut self, who: Who) {
+        let Some(life) = self.life(who) else { return };
+        life.ready = true;
+        life.since = Instant::now();
+        let pid = life.pid as u32;
+        if let Some(child) = self.children.get_mut(&who.child) {
+            child.since = Instant::now();
+            let (id, cap) = (child.id, child.cap);
+            let starter = child.starter.take();
+            if starter.is_some_and(|starter| !starter.started(id, cap, pid)) {
+                self.disown(id);
+            }
+        }
+        self.introduce_callers(who.child);
+        self.decide_above(who.child, |_| decide::Event::Ready(who.incarnation));
+    }
+
+    /// Every child of a supervisor is up.
+    pub(super) fn up(&mut self, id: ChildId) {
+        let Some(child) = self.children.get_mut(&id) else {
+            return;
+        };
+        child.since = Instant::now();
+        if let Some(starter) = child.starter.take() {
+            starter.reply.answer(Ok(Answer::Tree {
+                tree: child.id,
+                cap: child.cap,
+            }));
+        }
+        if let Some(incarnation) = child.supervisor().and_then(|tree| tree.incarnation) {
+            self.decide_above(id, |_| decide::Event::Ready(incarnation));
+        }
+    }
+}
