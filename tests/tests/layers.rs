@@ -31,6 +31,7 @@ const ROOT: &[&str] = &["lib", "prelude", "private"];
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("process::control", "private::wiring"),
     ("process::entry", "private"),
+    ("process::server", "private"),
 ];
 
 /// Where `unsafe` may stand.
