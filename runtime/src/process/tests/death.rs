@@ -30,7 +30,7 @@ fn each_end_has_its_exact_reason_in_both_modes() {
             libc::SIGTERM,
             libc::SIGSEGV,
             libc::SIGBUS,
-            libc::SIGHUP,
+            libc::SIGUSR2,
             libc::SIGUSR1,
         ] {
             assert_eq!(host.reason_of(&format!("raise {n}")).await, signal(n));
