@@ -152,7 +152,7 @@ fn about_pairs(pairs: &[Record]) -> String {
     let of = |peer, metric, unit| cell(values(pairs, peer, metric), unit);
     let ours = |metric, unit| of(ours::MULTI, metric, unit);
     format!(
-        "Items of 5 ms on 2 workers: {} of two raw forked processes over the same items ({} beside {}), of {} pairs in turn. \
+        "CPU-bound items (5 ms each where the workload was defined) on 2 workers: {} of two raw forked processes over the same items ({} beside {}), of {} pairs in turn. \
          The host took {} of processor time, the workers {}; stolen: {}.",
         ours("cpu_of_raw_pct", "%"),
         ours("cpu_s", "s"),
