@@ -23,7 +23,8 @@ use super::row::Row;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a task",
     label = "this function is not annotated",
-    note = "write `#[task]` above the function"
+    note = "write `#[task]` above the function",
+    note = "in the body of a task its own name means the plain function: write `self::` before it there"
 )]
 pub trait Task: Copy + Send + Sync + 'static {
     /// What it takes: its argument, or the tuple of its arguments, each in its owned form.

@@ -35,6 +35,8 @@ pub(super) struct Sizing {
     last: usize,
     /// Nanoseconds for an item, as a moving average; `None` before the first chunk is back.
     cost: Option<f64>,
+    /// How many items that average stands for: the first, on a cold worker, says little of the rest.
+    weight: f64,
 }
 
 impl Sizing {
@@ -44,6 +46,7 @@ impl Sizing {
             n_workers,
             last: 0,
             cost: None,
+            weight: 0.0,
         }
     }
 
@@ -68,8 +71,9 @@ impl Sizing {
 
     /// Learns what a chunk took.
     pub(super) fn took(&mut self, n_items: usize, nanos: u64) {
-        let cost = nanos as f64 / n_items.max(1) as f64;
-        self.cost = Some(self.cost.map_or(cost, |old| old + (cost - old) / 4.0));
+        let (before, n_items) = (self.weight / 2.0, n_items.max(1) as f64);
+        self.weight = before + n_items;
+        self.cost = Some((self.cost.unwrap_or(0.0) * before + nanos as f64) / self.weight);
     }
 
     /// How many chunks each worker should have: more than the one that it runs only where that keeps none from an idle
