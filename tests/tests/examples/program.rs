@@ -191,7 +191,7 @@ impl Running {
 
 /// How a process was started, if the line says that one was.
 fn started(line: &str) -> Option<&str> {
-    line.split_once(" DEBUG procession::supervise::tree: started ")
+    line.split_once(" DEBUG procession::supervise::start: started ")
         .map(|(_, how)| how)
 }
 
