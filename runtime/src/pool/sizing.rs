@@ -23,9 +23,8 @@ pub(super) const DEPTH: usize = 2;
 /// The same where chunks are short.
 const MOST_DEPTH: usize = 64;
 
-/// The most items in a chunk, and the most encoded bytes. Chunks beyond that are worth no more, and their buffers are too
-/// large for the allocator to keep.
-const MOST: usize = 1 << 13;
+/// The most items in a chunk, and the most encoded bytes.
+const MOST: usize = 1 << 16;
 pub(super) const MOST_BYTES: usize = 256 << 10;
 
 /// Chooses sizes.
