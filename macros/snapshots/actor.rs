@@ -220,7 +220,6 @@ const _: () = {
                         |bytes| <u64 as ::procession::Wire>::decode(bytes),
                     ) {
                         ::core::result::Result::Ok(arg0) => {
-                            call.begin();
                             let value = Self::add(actor, arg0).await;
                             ::procession::private::Outcome::value(|out| <u64 as ::procession::Wire>::encode(
                                 &value,
@@ -240,7 +239,6 @@ const _: () = {
                     |bytes| <u64 as ::procession::Wire>::decode(bytes),
                 ) {
                     ::core::result::Result::Ok(arg0) => {
-                        call.begin();
                         match Self::take(actor, arg0) {
                             ::core::result::Result::Ok(value) => {
                                 ::procession::private::Outcome::value(|out| <u64 as ::procession::Wire>::encode(
@@ -269,7 +267,6 @@ const _: () = {
                     |_| ::core::result::Result::Ok(()),
                 ) {
                     ::core::result::Result::Ok(()) => {
-                        call.begin();
                         let value = Self::pid(actor);
                         ::procession::private::Outcome::value(|out| <u32 as ::procession::Wire>::encode(
                             &value,
@@ -289,7 +286,6 @@ const _: () = {
                         |bytes| <Counter as ::procession::Wire>::decode(bytes),
                     ) {
                         ::core::result::Result::Ok(arg0) => {
-                            call.begin();
                             let value = Self::other(actor, arg0).await;
                             ::procession::private::Outcome::value(|out| <Option<
                                 Counter,
@@ -307,10 +303,7 @@ const _: () = {
                     call.arguments(),
                     |_| ::core::result::Result::Ok(()),
                 ) {
-                    ::core::result::Result::Ok(()) => {
-                        call.begin();
-                        match Self::crash(actor) {}
-                    }
+                    ::core::result::Result::Ok(()) => match Self::crash(actor) {}
                     ::core::result::Result::Err(error) => {
                         ::procession::private::Outcome::Fault(error)
                     }

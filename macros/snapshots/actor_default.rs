@@ -116,7 +116,6 @@ const _: () = {
                     |_| ::core::result::Result::Ok(()),
                 ) {
                     ::core::result::Result::Ok(()) => {
-                        call.begin();
                         let value = Self::total(actor);
                         crate::procession::private::Outcome::value(|out| <u64 as crate::procession::Wire>::encode(
                             &value,

@@ -61,6 +61,7 @@ pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | `#[init]` | what begins each incarnation; without one it is the type's `Default` |
 /// | `#[terminate]` | what is run before an orderly end; it may take `reason: &ExitReason` |
 /// | `#[local]` | a method that is not on the ref |
+/// | `#[idempotent]` | a method that is run again if its process dies in the middle of it: once, or as often as `#[idempotent(retries = 3)]` says |
 ///
 /// Arguments and outputs travel as those of a `#[task]`. Functions without `self`, constants and types are left alone.
 ///

@@ -72,6 +72,8 @@ pub enum ErrorKind {
     Stopped,
     /// It took longer than its deadline.
     Timeout,
+    /// There is no room for it, and it was not to wait.
+    Full,
     /// An error of the operating system.
     Io,
     /// A peer sent what the protocol does not allow.
@@ -240,6 +242,7 @@ impl<E: fmt::Debug + fmt::Display> From<CallError<E>> for Error {
             CallError::Died { .. } => ErrorKind::Died,
             CallError::Stopped => ErrorKind::Stopped,
             CallError::Timeout => ErrorKind::Timeout,
+            CallError::Full => ErrorKind::Full,
             CallError::Other(inner) => inner.kind(),
         };
         Self::with_kind(kind, error)
@@ -304,14 +307,17 @@ pub enum CallError<E = Never> {
     Died {
         /// Why it died.
         reason: ExitReason,
-        /// Whether the method had begun. `false`: it never ran, and the call can be repeated without harm. `true`: it may
-        /// have been in the middle, or done: an answer that the process had not handed to the kernel dies with it.
+        /// Whether the method had begun. `true`: it may have been in the middle, or done: an answer that the process had
+        /// not handed to the kernel dies with it. `false`: it never ran, and as nothing restarts the actor it never will;
+        /// while there is a next incarnation, a call that had not begun goes to that.
         begun: bool,
     },
     /// The actor has ended for good: it was stopped, or its supervisor gave it up.
     Stopped,
     /// No answer came within the deadline. The method may have run, or may still.
     Timeout,
+    /// The actor's mailbox has no room, and the message was not to wait for it.
+    Full,
     /// The call could not be made, or its answer not be read.
     Other(Error),
 }
@@ -326,6 +332,7 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
             }
             CallError::Stopped => f.write_str("the actor has stopped"),
             CallError::Timeout => f.write_str("no answer within the deadline"),
+            CallError::Full => f.write_str("the actor's mailbox is full"),
             CallError::Other(error) => write!(f, "{error:#}"),
         }
     }

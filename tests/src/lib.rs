@@ -5,6 +5,7 @@
 pub mod count;
 pub mod deadline;
 pub mod fault;
+pub mod journal;
 pub mod marker;
 pub mod misuse;
 pub mod proc;
@@ -13,4 +14,5 @@ pub mod program;
 pub use count::Counts;
 pub use deadline::{until, within};
 pub use fault::Fault;
+pub use journal::Journal;
 pub use marker::Marker;

@@ -32,6 +32,10 @@ impl Marker {
         }
     }
 
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
     /// One more; says how often before.
     pub fn reach(&self) -> u64 {
         let before = self.count();

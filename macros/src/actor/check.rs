@@ -5,12 +5,13 @@ use crate::argument::{self, Argument};
 use crate::attributes;
 use crate::fault::Faults;
 use crate::function::{Function, text};
+use crate::options::Options;
 use crate::output::Output;
 use crate::travel::Root;
 use crate::types;
 use quote::format_ident;
 use syn::ext::IdentExt;
-use syn::{FnArg, Ident, Receiver, ReceiverKind, ReturnType, Safety, Type};
+use syn::{FnArg, Ident, Lit, Meta, Receiver, ReceiverKind, ReturnType, Safety, Type};
 
 /// Functions that are made on the type, so that no other of these names can be there.
 const MADE: [&str; 2] = ["spawn", "spec"];
@@ -50,6 +51,8 @@ pub(super) struct Method {
     pub(super) is_exclusive: bool,
     pub(super) arguments: Vec<Argument>,
     pub(super) output: Output,
+    /// How often it may run again where a process died in the middle of it.
+    pub(super) retries: u32,
     /// Whether a fault was found in it: the ref then has it by name alone.
     pub(super) is_broken: bool,
 }
@@ -131,6 +134,7 @@ impl Actor {
         let mut found = Faults::default();
         self.check_roles(member, &mut found);
         self.check_made(member, &mut found);
+        check_idempotent(member, &mut found);
         match member.role {
             Role::Init => self.add_init(member, &mut found),
             Role::Terminate => self.add_terminate(member, &mut found),
@@ -270,8 +274,10 @@ impl Actor {
             Some(_) => Output::read(&ReturnType::Default, found),
             None => Output::read(&function.sig.output, found).without_self(&self.ty),
         };
+        let retries = retries(member, found);
         self.methods.push(Method {
             function: function.clone(),
+            retries,
             is_exclusive,
             arguments,
             output,
@@ -285,6 +291,42 @@ impl Actor {
             .map(|argument| argument.without_self(&self.ty))
             .collect()
     }
+}
+
+/// Reports what says twice, or of something else than a method, that it may run again.
+fn check_idempotent(member: &Member, found: &mut Faults) {
+    for attr in member.idempotent.iter().skip(1) {
+        found.at(attr, "it is said above that it may run again: leave this out");
+    }
+    if member.role != Role::Method
+        && let Some(attr) = member.idempotent.first()
+    {
+        found.at(
+            attr,
+            "only a method that is called by message can run again: leave `#[idempotent]` out",
+        );
+    }
+}
+
+/// How often a method may run again.
+fn retries(member: &Member, found: &mut Faults) -> u32 {
+    let Some(attr) = member.idempotent.first() else {
+        return 0;
+    };
+    let tokens = match &attr.meta {
+        Meta::Path(_) => return 1,
+        Meta::List(list) => list.tokens.clone(),
+        Meta::NameValue(_) => {
+            found.at(attr, "write `#[idempotent]`, or `#[idempotent(retries = 3)]`");
+            return 0;
+        }
+    };
+    let options = Options::read(tokens, "idempotent", &[("retries", "3")], found);
+    let retries = options.literal("retries", "3", found, |lit| match lit {
+        Lit::Int(retries) => retries.base10_parse().ok().filter(|retries| *retries > 0),
+        _ => None,
+    });
+    retries.unwrap_or(1)
 }
 
 /// Reports a `self` that is not borrowed plainly, and says whether it is borrowed exclusively.

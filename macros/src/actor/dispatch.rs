@@ -150,7 +150,7 @@ fn terminate(actor: &Actor) -> Option<TokenStream> {
     })
 }
 
-/// One method in the table: decode, begin, run, encode.
+/// One method in the table: decode, run, encode.
 fn entry(method: &Method, paths: &Root) -> TokenStream {
     let Root { private, .. } = paths;
     let Method {
@@ -178,7 +178,6 @@ fn entry(method: &Method, paths: &Root) -> TokenStream {
     let run = quote! {
         match #private::decoded(#call.arguments(), |#unused| #decode) {
             ::core::result::Result::Ok(#names) => {
-                #call.begin();
                 #outcome
             }
             ::core::result::Result::Err(#error) => #private::Outcome::Fault(#error),

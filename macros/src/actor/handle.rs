@@ -173,8 +173,10 @@ fn remote(method: &Method, idx: &TokenStream, paths: &Root) -> TokenStream {
         function,
         arguments,
         output,
+        retries,
         ..
     } = method;
+    let idempotent = (*retries > 0).then(|| quote!(.idempotent(#retries)));
     let (vis, name) = (&function.vis, &function.sig.ident);
     let text = name.unraw().to_string();
     let (cfgs, described) = (
@@ -201,6 +203,7 @@ fn remote(method: &Method, idx: &TokenStream, paths: &Root) -> TokenStream {
                     error: |#bytes| #decode_error,
                 },
             )
+            #idempotent
         }
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Member {
     pub(super) function: Function,
     /// The attributes that said the role: one, or a fault.
     pub(super) roles: Vec<Attribute>,
+    /// The attributes that say that it may run again: one, or a fault.
+    pub(super) idempotent: Vec<Attribute>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,6 +86,8 @@ impl Member {
     fn of(mut function: Function) -> Self {
         let attrs = std::mem::take(&mut function.attrs).into_iter();
         let (roles, attrs): (Vec<_>, Vec<_>) = attrs.partition(|attr| named_role(attr).is_some());
+        let is_idempotent = |attr: &Attribute| attr.path().is_ident("idempotent");
+        let (idempotent, attrs): (Vec<_>, Vec<_>) = attrs.into_iter().partition(is_idempotent);
         function.attrs = attrs;
         let role = roles.first().and_then(named_role).unwrap_or({
             match crate::argument::receiver(function.sig.inputs.iter()) {
@@ -95,6 +99,7 @@ impl Member {
             role,
             function,
             roles,
+            idempotent,
         }
     }
 }

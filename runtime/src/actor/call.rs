@@ -1,6 +1,7 @@
 //! [`Call`]: a message that is ready to be sent, as a request with a reply or one-way.
 
-use crate::error::{CallError, Error, Never, Result};
+use crate::error::{CallError, Error, ErrorKind, Never, Result};
+use crate::os::clock;
 use crate::process::control;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -11,9 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::conn::Conn;
 use super::contract::Marker;
 use super::handle::{ActorRef, Handle};
+use super::ledger::Letter;
 
 /// A call of a method of an actor. It is sent when it is awaited.
 ///
@@ -56,6 +57,7 @@ pub struct Call<T, E = Never> {
     arguments: Result<Bytes>,
     decode: Decoders<T, E>,
     timeout: Option<Duration>,
+    retries: u32,
 }
 
 /// How the output of a method is read.
@@ -94,10 +96,18 @@ pub fn call<M: Marker, T, E>(
         arguments,
         decode,
         timeout: None,
+        retries: 0,
     }
 }
 
 impl<T, E> Call<T, E> {
+    /// It may run again, so often, if a process dies in the middle of it.
+    #[doc(hidden)]
+    pub fn idempotent(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+
     /// Ends it with [`CallError::Timeout`] if there is no answer after this long, waiting for a restart included. The
     /// method is then cancelled at its next await.
     pub fn timeout(mut self, after: Duration) -> Self {
@@ -106,27 +116,40 @@ impl<T, E> Call<T, E> {
     }
 
     /// Sends it one-way: the future is ready when the message was accepted, which is when the actor's mailbox has room
-    /// for it. `Ok` does not mean that it was handled: if the actor dies first, the message may be lost with it.
+    /// for it. An accepted message is handled: if the actor dies before it has begun, its next incarnation gets it, in
+    /// its order. It is lost only where the process dies in the middle of it, or the actor ends for good: then it is a
+    /// [dead letter](ActorRef::dead_letters).
     pub fn tell(self) -> Tell {
-        let Call {
-            handle,
-            method,
-            arguments,
-            timeout,
-            ..
-        } = self;
+        let (handle, timeout) = (self.handle.clone(), self.timeout);
+        let letter = self.letter(false).map(|(letter, _)| letter);
         Tell(Box::pin(async move {
-            let body = arguments.map_err(CallError::Other)?;
-            within(timeout, async {
-                loop {
-                    let conn = connect(&handle).await?;
-                    if conn.tell(method, body.clone()).await.is_ok() {
-                        return Ok(());
-                    }
-                }
-            })
-            .await
+            let letter = letter.map_err(CallError::Other)?;
+            within(timeout, async { handle.peer()?.tell(letter).await }).await
         }))
+    }
+
+    /// Sends it one-way if the actor is up and its mailbox has room at once.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Full`] where it has not; nothing is sent then.
+    pub fn try_tell(self) -> Result<(), CallError> {
+        let handle = self.handle.clone();
+        let (letter, _) = self.letter(false)?;
+        handle.peer().map_err(CallError::from_fault)?.try_tell(letter)
+    }
+
+    /// The message, and how its answer is read.
+    fn letter(self, answered: bool) -> Result<(Letter, Decoders<T, E>)> {
+        let letter = Letter {
+            method: self.method,
+            body: self.arguments?,
+            deadline: 0,
+            answered,
+            retries: self.retries,
+            keep: true,
+        };
+        Ok((letter, self.decode))
     }
 }
 
@@ -135,46 +158,36 @@ impl<T: 'static, E: 'static> IntoFuture for Call<T, E> {
     type IntoFuture = CallFuture<T, E>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Call {
-            handle,
-            method,
-            arguments,
-            decode,
-            timeout,
-            ..
-        } = self;
         CallFuture(Box::pin(async move {
-            let body = arguments.map_err(CallError::Other)?;
-            let reply = within(timeout, async {
-                loop {
-                    let conn = connect(&handle).await?;
-                    // Closed before the message was sent: the next incarnation gets it.
-                    if let Ok(answer) = conn.call(method, body.clone()).await {
-                        return Ok(answer.reply);
-                    }
-                }
-            })
-            .await?;
-            reply.decode(decode.value, decode.error)
+            let (handle, after) = (self.handle.clone(), timeout(self.timeout));
+            let (mut letter, decode) = self.letter(true).map_err(CallError::Other)?;
+            letter.deadline = clock::monotonic().saturating_add(after.as_nanos() as u64);
+            let answered = within(Some(after), async { handle.peer()?.call(letter).await });
+            match answered.await? {
+                Some(answer) => answer.reply.decode(decode.value, decode.error),
+                None => Err(CallError::Other(Error::with_kind(
+                    ErrorKind::Shutdown,
+                    "the runtime in which the call was made is going down",
+                ))),
+            }
         }))
     }
 }
 
-async fn connect<E>(handle: &Handle) -> Result<Arc<Conn>, CallError<E>> {
-    let connected = async { handle.peer()?.connect().await };
-    connected.await.map_err(CallError::from_fault)
+fn timeout(given: Option<Duration>) -> Duration {
+    given.unwrap_or_else(|| control::client().settings().call_timeout)
 }
 
 /// The work, or [`CallError::Timeout`].
 async fn within<T, E>(
-    timeout: Option<Duration>,
-    work: impl Future<Output = Result<T, CallError<E>>>,
+    given: Option<Duration>,
+    work: impl Future<Output = Result<T>>,
 ) -> Result<T, CallError<E>> {
     control::within_runtime("a call").map_err(CallError::Other)?;
-    let after = timeout.unwrap_or_else(|| control::client().settings().call_timeout);
-    tokio::time::timeout(after, work)
-        .await
-        .unwrap_or(Err(CallError::Timeout))
+    match tokio::time::timeout(timeout(given), work).await {
+        Ok(done) => done.map_err(CallError::from_fault),
+        Err(_) => Err(CallError::Timeout),
+    }
 }
 
 impl<T, E> Future for CallFuture<T, E> {

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio::task::coop::consume_budget;
 use tokio::task::{LocalSet, spawn_local};
 
-use super::conn;
+use super::peer;
 use super::port::Port;
 use super::room::{Serve, guarded, unwound};
 use super::row::{self, Entry};
@@ -134,7 +134,7 @@ async fn born(newborn: Newborn, worker: WorkerBody, observe: Observe) -> i32 {
     spawn_local(life.clone().listen(driver));
     life.page.set_phase(Phase::Initialising);
     let code = life.run(worker).await;
-    conn::flush().await;
+    peer::flush().await;
     life.page.set_phase(Phase::Ending);
     life.remote.said().await;
     code

@@ -1,66 +1,46 @@
-//! The client's side of a link: calls in flight to one incarnation of one actor.
+//! A link to one incarnation of one actor, from the client's side.
 //!
-//! A connection belongs to the runtime that made it: a task there drives its link, and ends with it. Messages are
-//! numbered in the order in which they are queued, which is the order in which the actor begins them.
+//! It belongs to the runtime that made it: a task there drives it, and ends with it. What is sent over it, and what
+//! becomes of that, is in the books of its [`Peer`], which outlive it.
 //!
 //! **The end.** Only the control plane says that an actor died, with the reason and the number of the last message that
 //! had begun; an end of file says nothing (a grandchild may hold the socket open, or the actor have closed it). When
-//! the word comes, everything that the actor had managed to write is read first, and those answers delivered; the
-//! calls that are left end as `Died`, each with whether it had begun; after an orderly end, those that had not begun
-//! are as if never sent. An actor that closes its link, or writes what is no frame, is reported to the control plane,
-//! which kills it: the word comes then too.
+//! the word comes, everything that the actor had managed to write is read first, and those answers delivered; then the
+//! books are told. An actor that closes its link, or writes what is no frame, is reported to the control plane, which
+//! kills it: the word comes then too.
 
 use crate::error::{CallError, Error, Result};
 use crate::exit::ExitReason;
 use crate::link::credit::{Credit, Window};
 use crate::link::{self, Driver, Incoming};
 use crate::process::control::{self, Answered};
-use crate::wire::codec;
 use crate::wire::control::{Fate, LinkId, Salvage, Settings};
-use crate::wire::frame::{Head, Kind};
 use bytes::Bytes;
-use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+
+use super::peer::Peer;
 
 /// How long an actor may have closed its link before that is reported: its death is noticed sooner.
 const EOF_GRACE: Duration = Duration::from_millis(200);
 
-/// The connections of this process, by their links.
-static OPEN: LazyLock<Mutex<HashMap<LinkId, Weak<Conn>>>> = LazyLock::new(Mutex::default);
-
 /// A connection to one incarnation.
 #[derive(Debug)]
 pub(crate) struct Conn {
-    sender: link::Sender,
-    window: Window,
-    link: LinkId,
-    calls: Mutex<Calls>,
+    pub(super) sender: link::Sender,
+    pub(super) window: Window,
+    pub(super) link: LinkId,
     /// The word of the control plane that the actor died. Once it was given, no message is taken any more: whoever
     /// heard of the death elsewhere reaches the next incarnation.
     fate: Mutex<oneshot::Receiver<Fate>>,
-}
-
-#[derive(Debug, Default)]
-struct Calls {
-    /// The number of the last message.
-    last: u64,
-    waiting: HashMap<u64, Waiting>,
     /// No message is taken any more.
-    closed: bool,
-    /// Nobody here holds it any more. That the link is closed says less: it is also when its other end is gone.
-    given_up: bool,
-}
-
-/// A call in flight.
-#[derive(Debug)]
-struct Waiting {
-    answer: oneshot::Sender<Answer>,
-    /// What has come of its answer.
-    parts: Vec<Bytes>,
+    closed: AtomicBool,
+    /// The books know what became of all that was sent over it.
+    settled: watch::Sender<bool>,
 }
 
 /// The answer to a call.
@@ -85,40 +65,48 @@ pub(crate) enum Reply {
     },
 }
 
-/// The incarnation is gone, and the message was not sent: it can go to the next one.
-#[derive(Debug)]
-pub(crate) struct Closed;
-
 impl Conn {
-    /// Opens the link that an answer introduced, and drives it on the current runtime.
-    pub(crate) fn open(answered: Answered) -> Result<Arc<Conn>> {
-        let client = control::client();
+    /// Opens the link that an answer introduced, on the current runtime; to be driven.
+    pub(super) fn open(answered: Answered) -> Result<(Arc<Conn>, Driver)> {
         let introduced = *answered
             .answer
             .introduced()
             .ok_or_else(|| Error::msg("the control plane answered without a link"))?;
-        let settings = client.settings();
+        let settings = control::client().settings();
         let transport = link::Transport::from_descriptors(answered.fds)?;
         let (sender, driver) = link::open(transport, settings.frame_limit)?;
         let conn = Arc::new(Conn {
             sender,
             window: Window::new(settings.window()),
             link: introduced.link,
-            calls: Mutex::default(),
             fate: Mutex::new(answered.fate.unwrap_or_else(|| oneshot::channel().1)),
+            closed: AtomicBool::new(false),
+            settled: watch::Sender::new(false),
         });
-        lock(&OPEN).insert(conn.link, Arc::downgrade(&conn));
-        tokio::spawn(drive(conn.clone(), driver));
-        Ok(conn)
+        Ok((conn, driver))
     }
 
     /// Whether it takes messages.
-    pub(crate) fn is_open(&self) -> bool {
-        !self.lock().closed && !self.is_doomed()
+    pub(super) fn is_open(&self) -> bool {
+        !self.closed.load(Ordering::Acquire) && lock(&self.fate).is_empty()
     }
 
-    fn is_doomed(&self) -> bool {
-        !lock(&self.fate).is_empty()
+    /// Closes it, once all that was accepted is on its way.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.sender.close();
+    }
+
+    /// Waits until the books know what became of all that was sent over it.
+    pub(super) async fn settled(&self) {
+        // It cannot close: this is its sender.
+        let _ = self.settled.subscribe().wait_for(|settled| *settled).await;
+    }
+
+    /// Waits until all that was accepted is on its way.
+    pub(super) async fn flushed(&self) {
+        // One that is closed has nothing left to send.
+        let _ = self.sender.drained().await;
     }
 
     /// Completes with the word that the actor died; `None`: it will never come.
@@ -127,160 +115,19 @@ impl Conn {
     }
 
     fn poll_fate(&self, cx: &mut Context<'_>) -> Poll<Option<Fate>> {
-        let mut calls = self.lock();
-        let fate = ready!(std::pin::Pin::new(&mut *lock(&self.fate)).poll(cx));
+        let mut fate = lock(&self.fate);
+        let word = ready!(std::pin::Pin::new(&mut *fate).poll(cx));
         // The word is taken: from here on this says that it was given.
-        calls.closed = true;
-        Poll::Ready(fate.ok())
-    }
-
-    /// Sends a request and waits for its end. Dropped, it takes the request back.
-    pub(crate) async fn call(&self, method: u32, body: Bytes) -> Result<Answer, Closed> {
-        self.window.take(body.len() as u64).await.map_err(|_| Closed)?;
-        let (answer, answered) = oneshot::channel();
-        let head = Head {
-            method,
-            ..Head::new(Kind::Request)
-        };
-        let seq = self.queue(head, body, Some(answer))?;
-        let unanswered = Unanswered { conn: self, seq };
-        let reply = answered.await.map_err(|_| Closed);
-        std::mem::forget(unanswered);
-        reply
-    }
-
-    /// Sends a message that has no answer; returns when it was accepted.
-    pub(crate) async fn tell(&self, method: u32, body: Bytes) -> Result<(), Closed> {
-        self.window.take(body.len() as u64).await.map_err(|_| Closed)?;
-        self.queue(
-            Head {
-                method,
-                ..Head::new(Kind::Tell)
-            },
-            body,
-            None,
-        )
-        .map(drop)
-    }
-
-    /// Waits until all that was accepted is on its way.
-    pub(crate) async fn flushed(&self) {
-        // One that is closed has nothing left to send.
-        let _ = self.sender.drained().await;
-    }
-
-    /// Closes it, once all that was accepted is on its way.
-    pub(crate) fn close(&self) {
-        self.lock().given_up = true;
-        self.sender.close();
-    }
-
-    /// The number is taken and the frame queued under one lock: the order of numbers is the order on the link.
-    fn queue(&self, head: Head, body: Bytes, answer: Option<oneshot::Sender<Answer>>) -> Result<u64, Closed> {
-        let mut calls = self.lock();
-        if calls.closed || self.is_doomed() {
-            return Err(Closed);
-        }
-        calls.last += 1;
-        let seq = calls.last;
-        self.sender
-            .send(Head { seq, ..head }, body, Vec::new())
-            .map_err(|_| Closed)?;
-        if let Some(answer) = answer {
-            calls.waiting.insert(
-                seq,
-                Waiting {
-                    answer,
-                    parts: Vec::new(),
-                },
-            );
-        }
-        Ok(seq)
-    }
-
-    /// Takes one frame of the actor's.
-    fn accept(&self, frame: Incoming) -> Result<(), String> {
-        let Head { kind, seq, aux, .. } = frame.head;
-        let reply = match kind {
-            Kind::Reply => Reply::Value(frame.body, aux),
-            Kind::Failed => Reply::Failed(frame.body),
-            Kind::Fault => Reply::Fault(codec::decode(&frame.body).map_err(|e| e.to_string())?),
-            Kind::Part => {
-                if let Some(waiting) = self.lock().waiting.get_mut(&seq) {
-                    waiting.parts.push(frame.body);
-                }
-                return Ok(());
-            }
-            Kind::Credit => {
-                let credit = Credit {
-                    messages: (aux >> 32) as u32,
-                    bytes: aux & 0xffff_ffff,
-                };
-                return self.window.grant(credit).map_err(|fault| fault.to_string());
-            }
-            other => return Err(format!("a frame of kind {other:?} from an actor")),
-        };
-        let mut calls = self.lock();
-        if seq == 0 || seq > calls.last {
-            return Err(format!("an answer to message {seq} of {}", calls.last));
-        }
-        // One that is not waited for was taken back.
-        if let Some(Waiting { answer, parts }) = calls.waiting.remove(&seq) {
-            drop(calls);
-            let _ = answer.send(Answer { parts, reply });
-        }
-        Ok(())
-    }
-
-    /// Ends every call that is left.
-    fn end(&self, fate: Option<Fate>) {
-        let waiting = {
-            let mut calls = self.lock();
-            calls.closed = true;
-            let mut waiting: Vec<_> = calls.waiting.drain().collect();
-            // In their order, so that those who send again do so in that.
-            waiting.sort_unstable_by_key(|(seq, _)| *seq);
-            waiting
-        };
-        self.window.close();
-        // Without a fate the runtime is going down, and the senders are dropped unheard.
-        let Some(fate) = fate else { return };
-        for (seq, Waiting { answer, parts }) in waiting {
-            let begun = seq <= fate.begun;
-            if !begun && fate.reason.is_normal() {
-                // It came too late for an actor that stopped in order, and lost nothing by it: unanswered, it goes to
-                // the next incarnation, or hears that there is none.
-                continue;
-            }
-            let salvage = fate.salvage.clone().filter(|salvage| salvage.seq == seq);
-            let reply = Reply::Died {
-                reason: fate.reason.clone(),
-                begun,
-                salvage,
-            };
-            let _ = answer.send(Answer { parts, reply });
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Calls> {
-        lock(&self.calls)
+        self.closed.store(true, Ordering::Release);
+        Poll::Ready(word.ok())
     }
 }
 
 impl Drop for Conn {
     fn drop(&mut self) {
-        lock(&OPEN).remove(&self.link);
         if let Some(client) = control::existing() {
             client.forget(self.link);
         }
-    }
-}
-
-/// Waits until everything that this process accepted for others is on its way: before an orderly end.
-pub(crate) async fn flush() {
-    let open: Vec<_> = lock(&OPEN).values().filter_map(Weak::upgrade).collect();
-    for conn in open {
-        conn.flushed().await;
     }
 }
 
@@ -288,38 +135,47 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A call whose future is dropped before its answer came.
-struct Unanswered<'a> {
-    conn: &'a Conn,
-    seq: u64,
+/// Settles a connection, also where its task is dropped with its runtime.
+struct Driven {
+    peer: Arc<Peer>,
+    conn: Arc<Conn>,
 }
 
-impl Drop for Unanswered<'_> {
+impl Driven {
+    fn end(&self, fate: Option<Fate>) {
+        self.conn.closed.store(true, Ordering::Release);
+        self.conn.window.close();
+        self.peer.bury(&self.conn, fate);
+        self.conn.settled.send_replace(true);
+    }
+}
+
+impl Drop for Driven {
     fn drop(&mut self) {
-        if self.conn.lock().waiting.remove(&self.seq).is_some() {
-            let head = Head {
-                seq: self.seq,
-                ..Head::new(Kind::Cancel)
-            };
-            // A link that is closed has nothing left to cancel.
-            let _ = self.conn.sender.send(head, Bytes::new(), Vec::new());
+        if !*self.conn.settled.borrow() {
+            self.end(None);
         }
     }
 }
 
-/// Ends the calls of a connection whose task is dropped with its runtime.
-struct Driven(Arc<Conn>);
-
-impl Drop for Driven {
-    fn drop(&mut self) {
-        self.0.end(None);
+/// Moves frames until the actor is dead or nobody needs the connection; then sees to it that what is left in the books
+/// reaches the next incarnation.
+pub(super) async fn drive(peer: Arc<Peer>, conn: Arc<Conn>, mut driver: Driver) {
+    let driven = Driven { peer, conn };
+    if let Some(fate) = serve(&driven, &mut driver).await {
+        for frame in driver.drain().frames {
+            // A dead process can no longer be blamed for what it wrote.
+            let _ = driven.peer.hear(&driven.conn, frame);
+        }
+        drop(driver);
+        driven.end(Some(fate));
+        driven.peer.recover().await;
     }
 }
 
-/// Moves frames until the actor is dead or nobody holds the connection.
-async fn drive(conn: Arc<Conn>, mut driver: Driver) {
-    let driven = Driven(conn);
-    let conn = &driven.0;
+/// Until the word of the actor's death, or `None`: nobody is left who waits for anything.
+async fn serve(driven: &Driven, driver: &mut Driver) -> Option<Fate> {
+    let Driven { peer, conn } = driven;
     let fault = loop {
         let next = poll_fn(|cx| {
             // Frames first: what the actor wrote before its death counts.
@@ -330,42 +186,32 @@ async fn drive(conn: Arc<Conn>, mut driver: Driver) {
         });
         match next.await {
             Next::Frame(Some(Ok(frame))) => {
-                if let Err(what) = conn.accept(frame) {
+                if let Err(what) = peer.hear(conn, frame) {
                     break Some(what);
                 }
             }
             Next::Frame(Some(Err(error))) => break Some(error.to_string()),
             Next::Frame(None) => break None,
-            Next::Fate(word) => return finish(conn, &mut driver, word),
+            Next::Fate(word) => return word,
         }
     };
-    if conn.lock().given_up {
-        return; // nobody is left who could call
+    if peer.has_left(conn) {
+        return None;
     }
+    conn.closed.store(true, Ordering::Release);
     if fault.is_none()
         && let Ok(word) = tokio::time::timeout(EOF_GRACE, conn.fate()).await
     {
-        return finish(conn, &mut driver, word);
+        return word;
     }
-    control::client().broken(
-        conn.link,
-        fault.as_deref().unwrap_or("it closed its end of a link"),
-    );
-    conn.end(conn.fate().await);
+    let what = fault.as_deref().unwrap_or("it closed its end of a link");
+    control::client().broken(conn.link, what);
+    conn.fate().await
 }
 
 enum Next {
     Frame(Option<Result<Incoming, link::LinkError>>),
     Fate(Option<Fate>),
-}
-
-/// The actor is dead: reads what it had written, then ends what is left.
-fn finish(conn: &Conn, driver: &mut Driver, fate: Option<Fate>) {
-    for frame in driver.drain().frames {
-        // A dead process can no longer be blamed for what it wrote.
-        let _ = conn.accept(frame);
-    }
-    conn.end(fate);
 }
 
 impl Reply {

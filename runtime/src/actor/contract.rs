@@ -118,20 +118,12 @@ pub enum Run<A> {
 #[derive(Debug)]
 pub struct Invocation {
     pub(crate) body: Bytes,
-    pub(crate) page: Rc<Page>,
-    pub(crate) slot: u32,
-    pub(crate) seq: u64,
 }
 
 impl Invocation {
     /// The encoded arguments, one after another.
     pub fn arguments(&self) -> &[u8] {
         &self.body
-    }
-
-    /// Marks the message as begun, where the host can read it whatever becomes of this process.
-    pub fn begin(&self) {
-        self.page.begin(self.slot, self.seq);
     }
 }
 

@@ -6,7 +6,8 @@
 use crate::error::{CallError, Error, ErrorKind, Result};
 use crate::exit::KillCause;
 use crate::process::control;
-use crate::wire::control::{Answer, Cap, ChildId, Info, Request, Target};
+use crate::wire::codec;
+use crate::wire::control::{Answer, Cap, ChildId, DeadLetter, Info, Request, Target};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -14,9 +15,11 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::call::{Call, Decoders, call};
 use super::contract::Marker;
 use super::monitor::Monitor;
-use super::peer::Peer;
+use super::peer::{Lease, Peer};
+use super::room::IN_FLIGHT;
 
 /// A handle to an actor: cloneable, serialisable, and good across the actor's restarts.
 ///
@@ -65,7 +68,7 @@ pub(crate) struct Handle {
     target: Target,
     row: u32,
     /// The peers of the runtimes in which it was used: one, nearly always.
-    peers: Mutex<Vec<Arc<Peer>>>,
+    peers: Mutex<Vec<Lease>>,
 }
 
 impl Handle {
@@ -85,19 +88,20 @@ impl Handle {
     pub(crate) fn peer(&self) -> Result<Arc<Peer>> {
         let runtime = control::within_runtime("a message")?.id();
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(peer) = peers.iter().find(|peer| peer.runtime() == runtime) {
-            return Ok(peer.clone());
+        if let Some(lease) = peers.iter().find(|lease| lease.peer().runtime() == runtime) {
+            return Ok(lease.peer().clone());
         }
-        let peer = Peer::of(&self.target, self.row)?;
-        peers.push(peer.clone());
+        let lease = Lease::of(&self.target, self.row)?;
+        let peer = lease.peer().clone();
+        peers.push(lease);
         Ok(peer)
     }
 
     /// Waits until what was accepted for the actor is on its way, or until it is clear that the actor does not read.
     pub(crate) async fn flushed(&self) {
-        if let Some(conn) = self.peer().ok().and_then(|peer| peer.live()) {
+        if let Ok(peer) = self.peer() {
             // It is asked to stop whether or not it reads.
-            let _ = tokio::time::timeout(FLUSH, conn.flushed()).await;
+            let _ = tokio::time::timeout(FLUSH, peer.flushed()).await;
         }
     }
 }
@@ -214,6 +218,34 @@ impl<M: Marker> ActorRef<M> {
     /// [`ErrorKind::Stopped`] if the actor has ended for good.
     pub async fn detach(&self) -> Result<()> {
         self.ask(|target| Request::Detach { target }).await.map(drop)
+    }
+
+    /// Messages for it that were accepted and will not be handled, and of which no caller hears: the latest hundred of
+    /// all senders, oldest first. The log has them all.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Stopped`] if the actor has ended for good and is forgotten.
+    pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>> {
+        match self.ask(|target| Request::DeadLetters { target }).await? {
+            Answer::DeadLetters(letters, _) => Ok(letters),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// How many messages, whoever sent them, the actor has read and not ended: those that run, and those that wait
+    /// their turn. It is asked in the order of messages: what this process sent or took back before is known.
+    ///
+    /// # Errors
+    ///
+    /// As any call: [`ErrorKind::Stopped`] if the actor has ended for good.
+    pub async fn in_flight(&self) -> Result<u64> {
+        let decode = Decoders {
+            value: |bytes| Ok(codec::decode_next(bytes)?),
+            error: |_| Err(Error::msg("an actor cannot fail to count")),
+        };
+        let call: Call<u64> = call(self, IN_FLIGHT, "in_flight", Ok(Vec::new()), decode);
+        Ok(call.await?)
     }
 
     /// The ends of its incarnations, from now on.

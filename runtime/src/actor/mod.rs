@@ -5,7 +5,8 @@
 //! | `row` | the registry of what this build can run |
 //! | `contract` | what the macros implement |
 //! | `handle`, `call`, `monitor` | what users hold |
-//! | `peer`, `conn` | the client's side of a link |
+//! | `ledger` | what one sender sent to one actor, and what becomes of it at a death: pure |
+//! | `peer`, `conn` | the client's side: the books and the connection |
 //! | `child`, `port`, `room`, `work` | the actor's side: a process, a link, the value and its lock, a message that runs |
 
 pub(crate) mod call;
@@ -13,6 +14,7 @@ pub(crate) mod child;
 pub(crate) mod conn;
 pub(crate) mod contract;
 pub(crate) mod handle;
+pub(crate) mod ledger;
 pub(crate) mod monitor;
 pub(crate) mod peer;
 pub(crate) mod port;

@@ -1,95 +1,559 @@
-//! Whom a process talks to: one connection for each pair of a runtime and an actor, made when it is first needed.
+//! Whom a process talks to: for each pair of a runtime and an actor the books of what was sent, and a connection to the
+//! living incarnation, made when it is first needed.
 //!
-//! A connection belongs to the runtime whose reactor drives it, so the table is keyed by both. It holds peers weakly:
-//! when the last ref to an actor is dropped in a runtime, its connection closes, after what it had accepted was sent.
+//! A connection belongs to the runtime whose reactor drives it, so the table is keyed by both. All refs to an actor
+//! share one peer in a runtime, so that messages keep their order whatever ref they were sent by.
+//!
+//! **Delivery.** A message is accepted when it is in the books and queued on the link, both under one lock. At the
+//! death of an incarnation the books say what becomes of each message; those that stay are sent to the next
+//! incarnation, in their order, before any message that is accepted later. If there will be no next one they end as
+//! dead letters, and their callers hear why.
+//!
+//! **The end.** When the last ref is dropped the connection closes, once everything that was accepted has begun: until
+//! then it might have to be sent again. The peer asks the actor for word of that.
 
-use crate::error::Result;
+use crate::error::{CallError, Error, ErrorKind, Result};
+use crate::exit::ExitReason;
+use crate::link::Incoming;
+use crate::link::credit::Credit;
 use crate::process::control::{self, Answered};
-use crate::wire::control::{Request, Target};
+use crate::wire::codec;
+use crate::wire::control::{Bequest, DeadCause, DeadReport, Fate, Request, Target};
+use crate::wire::frame::{Head, Kind};
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 use tokio::runtime;
+use tokio::sync::oneshot;
 
-use super::conn::Conn;
+use super::conn::{self, Answer, Conn, Reply};
+use super::ledger::{Ledger, Letter, Obituary, Verdict};
 
-type Table = HashMap<(runtime::Id, Target), Weak<Peer>>;
+/// How often, and after how long, a link is asked for again where the host had no descriptors for it.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
 
-static PEERS: Mutex<Option<Table>> = Mutex::new(None);
+type Key = (runtime::Id, Target);
+
+static PEERS: Mutex<Option<HashMap<Key, Weak<Peer>>>> = Mutex::new(None);
 
 /// An actor, as one runtime of this process knows it.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    key: (runtime::Id, Target),
+    key: Key,
     row: u32,
-    live: Mutex<Option<Arc<Conn>>>,
+    books: Mutex<Books>,
     /// Whose turn it is to connect: first come, first served, so that messages keep their order.
     turn: tokio::sync::Mutex<()>,
 }
 
-impl Peer {
+#[derive(Debug, Default)]
+struct Books {
+    ledger: Ledger<Waiting>,
+    /// The connection over which the messages in the books were sent.
+    conn: Option<Arc<Conn>>,
+    /// It takes new messages: those from before are on it.
+    live: bool,
+    /// How many hold a [`Lease`].
+    leases: usize,
+    /// Why the last incarnation died, where it did.
+    death: Option<ExitReason>,
+}
+
+/// Whoever waits for an answer.
+#[derive(Debug)]
+struct Waiting {
+    answer: oneshot::Sender<Answer>,
+    /// What has come of it.
+    parts: Vec<Bytes>,
+}
+
+/// Keeps the connection of a peer open.
+#[derive(Debug)]
+pub(crate) struct Lease(Arc<Peer>);
+
+impl Lease {
     /// The peer of the current runtime for that actor.
-    pub(crate) fn of(target: &Target, row: u32) -> Result<Arc<Peer>> {
+    pub(crate) fn of(target: &Target, row: u32) -> Result<Lease> {
         let runtime = control::within_runtime("a message")?.id();
         let key = (runtime, target.clone());
         let mut peers = lock(&PEERS);
         let table = peers.get_or_insert_default();
-        if let Some(peer) = table.get(&key).and_then(Weak::upgrade) {
-            return Ok(peer);
-        }
-        let peer = Arc::new(Peer {
-            key: key.clone(),
-            row,
-            live: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
+        let peer = table.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let peer = Arc::new(Peer {
+                key: key.clone(),
+                row,
+                books: Mutex::default(),
+                turn: tokio::sync::Mutex::default(),
+            });
+            table.insert(key, Arc::downgrade(&peer));
+            peer
         });
-        table.insert(key, Arc::downgrade(&peer));
-        Ok(peer)
+        drop(peers);
+        lock(&peer.books).leases += 1;
+        Ok(Lease(peer))
     }
 
+    pub(crate) fn peer(&self) -> &Arc<Peer> {
+        &self.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut books = lock(&self.0.books);
+        books.leases -= 1;
+        let idle = books.rest();
+        drop(books);
+        drop(idle);
+    }
+}
+
+impl Peer {
     pub(crate) fn runtime(&self) -> runtime::Id {
         self.key.0
     }
 
+    /// Sends a request and waits for its end; `None`: it was returned unsent. Dropped, it takes the request back.
+    pub(crate) async fn call(self: &Arc<Self>, letter: Letter) -> Result<Option<Answer>> {
+        let (answer, answered) = oneshot::channel();
+        let parts = Vec::new();
+        let number = self.post(letter, Some(Waiting { answer, parts })).await?;
+        let unanswered = Unanswered { peer: self, number };
+        let answer = answered.await;
+        std::mem::forget(unanswered);
+        Ok(answer.ok())
+    }
+
+    /// Sends a message that nobody waits for; returns when it was accepted.
+    pub(crate) async fn tell(self: &Arc<Self>, letter: Letter) -> Result<()> {
+        self.post(letter, None).await.map(drop)
+    }
+
+    /// The same at once, or not at all.
+    pub(crate) fn try_tell(&self, letter: Letter) -> Result<(), CallError> {
+        let conn = self.live().ok_or(CallError::Full)?;
+        let size = letter.body.len() as u64;
+        conn.window.try_take(size).map_err(|_| CallError::Full)?;
+        let entered = self.enter(&conn, &mut Some((letter, None)));
+        entered.map(drop).ok_or(CallError::Full)
+    }
+
+    async fn post(self: &Arc<Self>, letter: Letter, waiter: Option<Waiting>) -> Result<u64> {
+        let size = letter.body.len() as u64;
+        let mut posting = Some((letter, waiter));
+        loop {
+            let conn = match self.live() {
+                Some(conn) => conn,
+                None => self.connect().await?,
+            };
+            if conn.window.take(size).await.is_err() {
+                continue;
+            }
+            if let Some(number) = self.enter(&conn, &mut posting) {
+                return Ok(number);
+            }
+        }
+    }
+
+    /// Enters a message into the books and queues it, under one lock: the order of numbers is the order on the link.
+    /// `None`, and `posting` left, where the connection takes no more.
+    fn enter(&self, conn: &Arc<Conn>, posting: &mut Option<(Letter, Option<Waiting>)>) -> Option<u64> {
+        let mut books = lock(&self.books);
+        let takes = books.live && conn.is_open() && books.is_current(conn);
+        let (letter, waiter) = takes.then(|| posting.take()).flatten()?;
+        let (mut head, body) = (letter.head(), letter.body.clone());
+        let number = books.ledger.accept(letter, waiter);
+        head.seq = number;
+        if conn.sender.send(head, body, Vec::new()).is_err() {
+            *posting = books.ledger.withdraw();
+            return None;
+        }
+        Some(number)
+    }
+
     /// The connection to the living incarnation; waits while there is none.
-    pub(crate) async fn connect(&self) -> Result<Arc<Conn>> {
-        if let Some(conn) = self.live() {
-            return Ok(conn);
-        }
+    pub(crate) async fn connect(self: &Arc<Self>) -> Result<Arc<Conn>> {
         let _turn = self.turn.lock().await;
-        if let Some(conn) = self.live() {
-            return Ok(conn);
+        loop {
+            if let Some(conn) = self.live() {
+                return Ok(conn);
+            }
+            let old = lock(&self.books).conn.clone();
+            if let Some(old) = old {
+                // What becomes of the messages that it carried must be known before they can be sent again.
+                old.settled().await;
+                continue;
+            }
+            let request = Request::Introduce {
+                target: self.key.1.clone(),
+                row: self.row,
+            };
+            let conn = self.open(control::client().ask(request).await?)?;
+            if self.replay(&conn).await.is_some() {
+                return Ok(conn);
+            }
         }
-        let request = Request::Introduce {
-            target: self.key.1.clone(),
-            row: self.row,
-        };
-        self.adopt(control::client().ask(request).await?)
     }
 
     /// Takes a link that came with another answer.
-    pub(crate) fn adopt(&self, answered: Answered) -> Result<Arc<Conn>> {
-        let conn = Conn::open(answered)?;
-        *lock(&self.live) = Some(conn.clone());
+    pub(crate) fn adopt(self: &Arc<Self>, answered: Answered) -> Result<()> {
+        self.open(answered)?;
+        lock(&self.books).live = true;
+        Ok(())
+    }
+
+    fn open(self: &Arc<Self>, answered: Answered) -> Result<Arc<Conn>> {
+        let (conn, driver) = Conn::open(answered)?;
+        let mut books = lock(&self.books);
+        books.conn = Some(conn.clone());
+        books.live = false;
+        drop(books);
+        tokio::spawn(conn::drive(self.clone(), conn.clone(), driver));
         Ok(conn)
+    }
+
+    /// Sends what is in the books, in order; then the connection is live. `None`: it died.
+    async fn replay(&self, conn: &Arc<Conn>) -> Option<()> {
+        let mut sent = 0;
+        loop {
+            let next = {
+                let mut books = lock(&self.books);
+                let next = books.ledger.next_after(sent);
+                let next = next.map(|(number, letter)| (number, letter.body.len() as u64));
+                if next.is_none() {
+                    books.live = books.is_current(conn);
+                    let idle = books.rest();
+                    drop(books);
+                    drop(idle);
+                }
+                next
+            };
+            let Some((number, size)) = next else {
+                return Some(());
+            };
+            conn.window.take(size).await.ok()?;
+            let books = lock(&self.books);
+            match books.ledger.next_after(sent) {
+                Some((still, letter)) if still == number && books.is_current(conn) => {
+                    let head = Head {
+                        seq: number,
+                        ..letter.head()
+                    };
+                    conn.sender.send(head, letter.body.clone(), Vec::new()).ok()?;
+                    sent = number;
+                }
+                // It was taken back in the meantime.
+                _ => conn.window.put_back(size),
+            }
+        }
+    }
+
+    /// After a death: sees to it that what stayed in the books reaches the next incarnation, or ends.
+    pub(super) async fn recover(self: &Arc<Self>) {
+        for tried in 1.. {
+            if lock(&self.books).ledger.is_empty() {
+                return;
+            }
+            match self.connect().await {
+                Ok(_) => return,
+                Err(error) if error.kind() == ErrorKind::Io && tried < TRIES => {
+                    tokio::time::sleep(PAUSE).await
+                }
+                Err(error) => return self.give_up(&error),
+            }
+        }
+    }
+
+    /// There will be no next incarnation, or no link to it.
+    fn give_up(&self, error: &Error) {
+        let mut books = lock(&self.books);
+        if books.live {
+            return;
+        }
+        let left = books.ledger.clear();
+        let death = books.death.clone();
+        drop(books);
+        for (letter, waiter) in left {
+            match (waiter, &death) {
+                (Some(waiter), Some(reason)) => waiter.end(Reply::Died {
+                    reason: reason.clone(),
+                    begun: false,
+                    salvage: None,
+                }),
+                (Some(waiter), None) => waiter.end(Reply::Fault(error.clone())),
+                (None, _) => self.report(letter.method, DeadCause::Undeliverable(error.to_string())),
+            }
+        }
     }
 
     /// The connection, while it takes messages.
     pub(crate) fn live(&self) -> Option<Arc<Conn>> {
-        lock(&self.live).as_ref().filter(|conn| conn.is_open()).cloned()
+        let books = lock(&self.books);
+        let live = books.conn.as_ref().filter(|conn| books.live && conn.is_open());
+        live.cloned()
+    }
+
+    /// Waits until what was accepted is on its way.
+    pub(crate) async fn flushed(&self) {
+        if let Some(conn) = self.live() {
+            conn.flushed().await;
+        }
+    }
+
+    /// Takes one frame of the actor's. An error names what the protocol does not allow.
+    pub(super) fn hear(&self, conn: &Arc<Conn>, frame: Incoming) -> Result<(), String> {
+        let Head { kind, seq, aux, .. } = frame.head;
+        let reply = match kind {
+            Kind::Reply => Reply::Value(frame.body, aux),
+            Kind::Failed => Reply::Failed(frame.body),
+            Kind::Fault => Reply::Fault(codec::decode(&frame.body).map_err(|e| e.to_string())?),
+            Kind::Part => {
+                let mut books = lock(&self.books);
+                if let Some(waiting) = books.ledger.waiter(seq).filter(|_| seq > 0) {
+                    waiting.parts.push(frame.body);
+                }
+                return Ok(());
+            }
+            Kind::Credit => return self.hear_credit(conn, seq, aux),
+            other => return Err(format!("a frame of kind {other:?} from an actor")),
+        };
+        let mut books = lock(&self.books);
+        if !books.is_current(conn) {
+            return Ok(());
+        }
+        // One that is not waited for was taken back.
+        let waiter = books.ledger.answer(seq).map_err(|error| error.to_string())?;
+        let idle = books.rest_if_empty();
+        drop(books);
+        drop(idle);
+        if let Some(waiter) = waiter {
+            waiter.end(reply);
+        }
+        Ok(())
+    }
+
+    /// Room in the mailbox, and word of what has begun.
+    fn hear_credit(&self, conn: &Arc<Conn>, begun: u64, aux: u64) -> Result<(), String> {
+        let credit = Credit {
+            messages: (aux >> 32) as u32,
+            bytes: aux & 0xffff_ffff,
+        };
+        conn.window.grant(credit).map_err(|fault| fault.to_string())?;
+        let mut books = lock(&self.books);
+        if begun == 0 || !books.is_current(conn) {
+            return Ok(());
+        }
+        books.ledger.begun(begun).map_err(|error| error.to_string())?;
+        let idle = books.rest_if_empty();
+        drop(books);
+        drop(idle);
+        Ok(())
+    }
+
+    /// Whether the connection was given up here.
+    pub(super) fn has_left(&self, conn: &Arc<Conn>) -> bool {
+        !lock(&self.books).is_current(conn)
+    }
+
+    /// An incarnation is dead, or the runtime is going down where there is no fate: the books are closed on it.
+    pub(super) fn bury(&self, conn: &Arc<Conn>, fate: Option<Fate>) {
+        let mut books = lock(&self.books);
+        if !books.is_current(conn) {
+            return;
+        }
+        books.conn = None;
+        books.live = false;
+        let Some(fate) = fate else {
+            // The senders are dropped unheard.
+            let left = books.ledger.clear();
+            drop(books);
+            return drop(left);
+        };
+        let obituary = Obituary {
+            begun: fate.begun,
+            unfinished: fate.unfinished.as_deref(),
+            orderly: fate.reason.is_normal(),
+        };
+        let verdicts = books.ledger.die(obituary, control::client().settings().poisonous);
+        books.death = (!fate.reason.is_normal()).then(|| fate.reason.clone());
+        drop(books);
+        for verdict in verdicts {
+            self.pronounce(verdict, &fate);
+        }
+    }
+
+    fn pronounce(&self, verdict: Verdict<Waiting>, fate: &Fate) {
+        let died = |waiter: Waiting, number, begun| {
+            waiter.end(Reply::Died {
+                reason: fate.reason.clone(),
+                begun,
+                salvage: fate.salvage.clone().filter(|salvage| salvage.seq == number),
+            });
+        };
+        match verdict {
+            Verdict::Died {
+                number,
+                waiter,
+                begun,
+            } => died(waiter, number, begun),
+            // It came too late for an actor that stopped in order, and lost nothing by it.
+            Verdict::Returned(waiter) => drop(waiter),
+            Verdict::Lost(letter) => self.report(letter.method, DeadCause::Died(fate.reason.clone())),
+            Verdict::Poisonous {
+                number,
+                letter,
+                waiter,
+                deaths,
+            } => {
+                let reason = fate.reason.clone();
+                self.report(letter.method, DeadCause::Poisonous { deaths, reason });
+                if let Some(waiter) = waiter {
+                    died(waiter, number, true);
+                }
+            }
+        }
+    }
+
+    /// Says that a message will not be handled.
+    fn report(&self, method: u32, cause: DeadCause) {
+        let report = DeadReport {
+            target: self.key.1.clone(),
+            row: self.row,
+            method,
+            cause,
+        };
+        control::client().tell(Request::DeadLetter(report));
+    }
+
+    /// What was accepted and may have to be sent again, for when this process is no more.
+    fn bequest(&self) -> Option<Bequest> {
+        let books = lock(&self.books);
+        let link = books.conn.as_ref().map(|conn| conn.link);
+        let letters: Vec<_> = books
+            .ledger
+            .tells()
+            .map(|(number, letter)| (number, letter.method, letter.body.clone()))
+            .collect();
+        (!letters.is_empty()).then(|| Bequest {
+            link,
+            target: self.key.1.clone(),
+            row: self.row,
+            letters,
+        })
+    }
+
+    fn cancel(&self, number: u64) {
+        let mut books = lock(&self.books);
+        let was_open = books.ledger.cancel(number);
+        if let Some(conn) = books.conn.as_ref().filter(|_| was_open) {
+            let head = Head {
+                seq: number,
+                ..Head::new(Kind::Cancel)
+            };
+            // A link that is closed has nothing left to cancel.
+            let _ = conn.sender.send(head, Bytes::new(), Vec::new());
+        }
+        let idle = books.rest_if_empty();
+        drop(books);
+        drop(idle);
+    }
+}
+
+impl Books {
+    fn is_current(&self, conn: &Arc<Conn>) -> bool {
+        self.conn
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, conn))
+    }
+
+    fn rest_if_empty(&mut self) -> Option<Arc<Conn>> {
+        match self.leases == 0 && self.ledger.is_empty() {
+            true => self.rest(),
+            false => None,
+        }
+    }
+
+    /// Where nobody holds the peer any more: closes its connection, or asks for word of when that may be done. What is
+    /// returned is to be dropped outside the lock.
+    fn rest(&mut self) -> Option<Arc<Conn>> {
+        if self.leases > 0 || !self.live {
+            return None;
+        }
+        if self.ledger.is_empty() {
+            self.live = false;
+            return self.conn.take().inspect(|conn| conn.close());
+        }
+        if let Some(conn) = &self.conn {
+            let head = Head {
+                seq: self.ledger.last(),
+                ..Head::new(Kind::Credit)
+            };
+            // One that is closed is buried soon.
+            let _ = conn.sender.send(head, Bytes::new(), Vec::new());
+        }
+        None
+    }
+}
+
+impl Letter {
+    fn head(&self) -> Head {
+        // What may run again is settled by its end, so that is to be told even where nobody waits for it.
+        let kind = match self.answered || self.retries > 0 {
+            true => Kind::Request,
+            false => Kind::Tell,
+        };
+        Head {
+            method: self.method,
+            aux: self.deadline,
+            ..Head::new(kind)
+        }
+    }
+}
+
+impl Waiting {
+    fn end(self, reply: Reply) {
+        let Waiting { answer, parts } = self;
+        // Whoever no longer waits needs no answer.
+        let _ = answer.send(Answer { parts, reply });
     }
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        if let Some(conn) = lock(&self.live).take() {
-            conn.close();
-        }
         if let Some(table) = lock(&PEERS).as_mut()
             && table.get(&self.key).is_some_and(|peer| peer.strong_count() == 0)
         {
             table.remove(&self.key);
         }
     }
+}
+
+/// A call whose future is dropped before its answer came.
+struct Unanswered<'a> {
+    peer: &'a Peer,
+    number: u64,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.peer.cancel(self.number);
+    }
+}
+
+/// Before an orderly end: waits until everything that this process accepted for others is on its way, and hands what may
+/// have to be sent again to the host.
+pub(crate) async fn flush() {
+    let peers: Vec<_> = lock(&PEERS)
+        .iter()
+        .flat_map(|table| table.values())
+        .filter_map(Weak::upgrade)
+        .collect();
+    for peer in &peers {
+        peer.flushed().await;
+    }
+    control::client().bequeath(peers.iter().filter_map(|peer| peer.bequest()));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,9 +1,11 @@
 //! The actor's side of a link: messages in, answers out.
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::link::credit::{Credit, Granter};
 use crate::link::{self, Incoming};
+use crate::os::clock;
 use crate::process::control::Remote;
+use crate::process::page::{Page, Running};
 use crate::wire::codec;
 use crate::wire::control::{Attach, LinkId, Settings, Up};
 use crate::wire::frame::{Head, Kind};
@@ -16,6 +18,9 @@ use tokio::sync::Notify;
 use super::contract::Outcome;
 use super::work::Work;
 
+/// The largest number that a message may have: as many bits as the status page has for it.
+const MOST: u64 = (1 << 48) - 1;
+
 /// One link that a client of this process holds the other end of.
 pub(crate) struct Port {
     pub(crate) link: LinkId,
@@ -24,8 +29,13 @@ pub(crate) struct Port {
     remote: &'static Remote,
     sender: link::Sender,
     granter: RefCell<Granter>,
-    /// The number of the last message.
+    /// The number of the last message that came, and of the last that has begun.
     last: Cell<u64>,
+    begun: Cell<u64>,
+    /// How many are in the mailbox.
+    n_waiting: Cell<usize>,
+    /// The client wants word when none is.
+    asked: Cell<bool>,
     /// What runs, or waits to, by the numbers of the messages.
     running: RefCell<HashMap<u64, Rc<Work>>>,
     limit: usize,
@@ -42,6 +52,10 @@ pub(crate) struct Message {
     pub(crate) body: Bytes,
     /// Whether anybody waits for an answer.
     pub(crate) answered: bool,
+    /// When it is no longer wanted, in nanoseconds of the monotonic clock; 0: always wanted.
+    deadline: u64,
+    /// It is in the mailbox: it has not begun, nor was it taken back.
+    waits: Cell<bool>,
 }
 
 impl Port {
@@ -59,6 +73,9 @@ impl Port {
             sender,
             granter,
             last: 0.into(),
+            begun: 0.into(),
+            n_waiting: 0.into(),
+            asked: false.into(),
             running: RefCell::default(),
             limit: settings.frame_limit,
             drain: Notify::new(),
@@ -69,14 +86,20 @@ impl Port {
     /// Reads one frame: a message, or nothing where it was a cancel. An error names what the protocol does not allow.
     pub(crate) fn accept(self: &Rc<Self>, frame: Incoming) -> Result<Option<Message>, String> {
         let Head {
-            kind, method, seq, ..
+            kind,
+            method,
+            seq,
+            aux,
+            ..
         } = frame.head;
         match kind {
             Kind::Request | Kind::Tell => {
-                if seq != self.last.get() + 1 {
+                // There are gaps: messages that were settled before this link was made.
+                if seq <= self.last.get() || seq > MOST {
                     return Err(format!("message {seq} after message {}", self.last.get()));
                 }
                 self.last.set(seq);
+                self.n_waiting.set(self.n_waiting.get() + 1);
                 self.granter
                     .borrow_mut()
                     .arrived(frame.body.len() as u64)
@@ -88,6 +111,8 @@ impl Port {
                     method,
                     body: frame.body,
                     answered,
+                    deadline: aux,
+                    waits: true.into(),
                 }))
             }
             Kind::Cancel => {
@@ -97,24 +122,39 @@ impl Port {
                 }
                 Ok(None)
             }
+            Kind::Credit => {
+                self.asked.set(true);
+                self.acknowledge(Credit::default());
+                Ok(None)
+            }
             other => Err(format!("a frame of kind {other:?} from a client")),
         }
     }
 
-    /// Room in the mailbox: called when a message leaves it.
+    /// A message leaves the mailbox.
     fn release(&self, bytes: usize) {
+        self.n_waiting.set(self.n_waiting.get() - 1);
         let due = self.granter.borrow_mut().consumed(bytes as u64);
-        if let Some(Credit { messages, bytes }) = due {
-            // A window of bytes is far below 4 GiB.
-            let aux = (u64::from(messages) << 32) | bytes;
-            self.send(
-                Head {
-                    aux,
-                    ..Head::new(Kind::Credit)
-                },
-                Bytes::new(),
-            );
+        self.acknowledge(due.unwrap_or_default());
+    }
+
+    /// Tells the client of room in the mailbox, and of what has begun, where there is something to tell.
+    fn acknowledge(&self, credit: Credit) {
+        let asked = self.asked.get() && self.n_waiting.get() == 0;
+        if credit == Credit::default() && !asked {
+            return;
         }
+        if asked {
+            self.asked.set(false);
+        }
+        // A window of bytes is far below 4 GiB.
+        let aux = (u64::from(credit.messages) << 32) | credit.bytes;
+        let head = Head {
+            seq: self.begun.get(),
+            aux,
+            ..Head::new(Kind::Credit)
+        };
+        self.send(head, Bytes::new());
     }
 
     fn send(&self, head: Head, body: Bytes) {
@@ -153,16 +193,44 @@ impl Drop for Port {
     }
 }
 
+impl Drop for Message {
+    /// Also where it was taken back before it began.
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
 impl Message {
-    /// It leaves the mailbox.
-    pub(crate) fn taken(&self) {
-        self.port.release(self.body.len());
+    /// It begins: it leaves the mailbox, and is named in the status page until what is returned is dropped.
+    pub(crate) fn begin(&self, page: &Rc<Page>) -> Running {
+        let running = page.run(self.port.slot, self.seq);
+        self.port.begun.set(self.seq);
+        self.leave();
+        running
     }
 
-    /// It came too late. A request goes elsewhere when its sender learns of the end; a one-way message is lost.
-    pub(crate) fn unheard(&self) {
-        if !self.answered {
-            tracing::warn!("a one-way message came when the actor was stopping, and was not handled");
+    /// Whether its deadline has passed. Then it is not begun.
+    pub(crate) fn is_late(&self) -> bool {
+        self.deadline > 0 && clock::monotonic() > self.deadline
+    }
+
+    /// Its deadline has passed before it began.
+    pub(crate) fn expire(&self) {
+        self.settle(Outcome::Fault(Error::with_kind(
+            ErrorKind::Timeout,
+            "its deadline had passed before it began",
+        )));
+    }
+
+    /// It came too late for an actor that stops: its sender learns of the end, and sends it to the next incarnation.
+    pub(crate) fn unheard(self) {
+        self.waits.set(false);
+    }
+
+    /// It leaves the mailbox.
+    pub(crate) fn leave(&self) {
+        if self.waits.replace(false) {
+            self.port.release(self.body.len());
         }
     }
 

@@ -7,6 +7,7 @@
 use crate::error::{Error, ErrorKind};
 use crate::exit::ExitReason;
 use crate::process::page::Page;
+use crate::wire::codec;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use std::cell::Cell;
@@ -28,12 +29,17 @@ pub(crate) trait Serve {
     fn stop(self: Rc<Self>, reason: ExitReason) -> LocalBoxFuture<'static, ()>;
 }
 
+/// The method that every actor has: how many messages it has begun or has yet to begin.
+pub(crate) const IN_FLIGHT: u32 = u32::MAX;
+
 /// An actor and its lock.
 pub(crate) struct Room<A> {
     actor: Arc<RwLock<A>>,
     page: Rc<Page>,
     /// How many messages were taken and have not begun.
     queued: Rc<Cell<usize>>,
+    /// How many were taken and have not ended.
+    n_open: Rc<Cell<usize>>,
     stopping: Cell<bool>,
 }
 
@@ -43,90 +49,113 @@ impl<A: Actor> Room<A> {
             actor: Arc::new(RwLock::new(actor)),
             page,
             queued: Rc::default(),
+            n_open: Rc::default(),
             stopping: Cell::new(false),
         }
     }
 
-    /// Runs a method at once, if it needs no future and nobody is before it.
-    fn at_once(&self, method: &Method<A>, message: &Message) -> Option<Outcome> {
+    /// Handles a message at once, if it needs no future and nobody is before it; whether it did.
+    fn at_once(&self, method: &Method<A>, message: &Message) -> bool {
         if self.queued.get() > 0 {
-            return None;
+            return false;
         }
         match method.run {
-            Run::Shared(run) => {
-                let actor = self.actor.try_read().ok()?;
-                message.taken();
-                Some(guarded(|| run(&actor, self.invocation(message))))
-            }
-            Run::Exclusive(run) => {
-                let mut actor = self.actor.try_write().ok()?;
-                message.taken();
-                Some(guarded(|| run(&mut actor, self.invocation(message))))
-            }
-            Run::SharedAsync(_) | Run::ExclusiveAsync(_) => None,
+            Run::Shared(run) => match self.actor.try_read() {
+                Ok(actor) => self.handle(message, |invocation| run(&actor, invocation)),
+                Err(_) => return false,
+            },
+            Run::Exclusive(run) => match self.actor.try_write() {
+                Ok(mut actor) => self.handle(message, |invocation| run(&mut actor, invocation)),
+                Err(_) => return false,
+            },
+            Run::SharedAsync(_) | Run::ExclusiveAsync(_) => return false,
         }
+        true
     }
 
-    /// Runs a method in its turn.
-    async fn in_turn(self: Rc<Self>, method: &'static Method<A>, queued: Queued) -> Outcome {
-        let invocation = self.invocation(&queued.message);
-        let begin = || drop(queued);
+    fn handle(&self, message: &Message, run: impl FnOnce(Invocation) -> Outcome) {
+        if message.is_late() {
+            return message.expire();
+        }
+        let _running = message.begin(&self.page);
+        message.settle(guarded(|| run(invocation(message))));
+    }
+
+    /// Handles a message in its turn.
+    async fn in_turn(
+        self: Rc<Self>,
+        method: &'static Method<A>,
+        message: Rc<Message>,
+        (queued, _open): (Counted, Counted),
+    ) {
+        let begin = || {
+            drop(queued);
+            if message.is_late() {
+                message.expire();
+                return None;
+            }
+            Some((message.begin(&self.page), invocation(&message)))
+        };
         match method.run {
             Run::Shared(run) => {
                 let actor = self.actor.read().await;
-                begin();
-                run(&actor, invocation)
+                let Some((_running, invocation)) = begin() else {
+                    return;
+                };
+                message.settle(guarded(|| run(&actor, invocation)));
             }
             Run::SharedAsync(run) => {
                 let actor = self.actor.read().await;
-                begin();
-                run(&actor, invocation).await
+                let Some((_running, invocation)) = begin() else {
+                    return;
+                };
+                message.settle(unwound(run(&actor, invocation)).await);
             }
             Run::Exclusive(run) => {
                 let mut actor = self.actor.write().await;
-                begin();
-                run(&mut actor, invocation)
+                let Some((_running, invocation)) = begin() else {
+                    return;
+                };
+                message.settle(guarded(|| run(&mut actor, invocation)));
             }
             Run::ExclusiveAsync(run) => {
                 let mut actor = self.actor.write().await;
-                begin();
-                run(&mut actor, invocation).await
+                let Some((_running, invocation)) = begin() else {
+                    return;
+                };
+                message.settle(unwound(run(&mut actor, invocation)).await);
             }
         }
     }
+}
 
-    fn invocation(&self, message: &Message) -> Invocation {
-        Invocation {
-            body: message.body.clone(),
-            page: self.page.clone(),
-            slot: message.port.slot,
-            seq: message.seq,
-        }
+fn invocation(message: &Message) -> Invocation {
+    Invocation {
+        body: message.body.clone(),
     }
 }
 
 impl<A: Actor> Serve for Room<A> {
     fn deliver(self: Rc<Self>, message: Message) {
         if self.stopping.get() {
-            // Not begun and not answered: its sender learns of the end, and sends it to the next incarnation, if any.
             return message.unheard();
         }
+        if message.method == IN_FLIGHT {
+            let n_open = self.n_open.get() as u64;
+            let _running = message.begin(&self.page);
+            return message.settle(Outcome::value(|out| Ok(codec::encode(&n_open, out)?)));
+        }
         let Some(method) = A::METHODS.get(message.method as usize) else {
-            message.taken();
             let what = format!("the actor has no method {}", message.method);
             return message.settle(Outcome::Fault(Error::with_kind(ErrorKind::NotInBuild, what)));
         };
-        if let Some(outcome) = self.at_once(method, &message) {
-            return message.settle(outcome);
+        if self.at_once(method, &message) {
+            return;
         }
         let message = Rc::new(message);
-        let queued = Queued::new(message.clone(), &self.queued);
-        let running = message.clone();
-        let work = Work::spawn(async move {
-            let outcome = unwound(self.in_turn(method, queued)).await;
-            message.settle(outcome);
-        });
-        running.runs(work);
+        let counted = (Counted::one_of(&self.queued), Counted::one_of(&self.n_open));
+        let work = Work::spawn(self.in_turn(method, message.clone(), counted));
+        message.runs(work);
     }
 
     fn stop(self: Rc<Self>, reason: ExitReason) -> LocalBoxFuture<'static, ()> {
@@ -138,26 +167,19 @@ impl<A: Actor> Serve for Room<A> {
     }
 }
 
-/// A message that has not begun. It leaves the mailbox when it begins, or is cancelled before.
-struct Queued {
-    message: Rc<Message>,
-    count: Rc<Cell<usize>>,
-}
+/// One of those that are counted, until it is dropped.
+struct Counted(Rc<Cell<usize>>);
 
-impl Queued {
-    fn new(message: Rc<Message>, count: &Rc<Cell<usize>>) -> Self {
+impl Counted {
+    fn one_of(count: &Rc<Cell<usize>>) -> Self {
         count.set(count.get() + 1);
-        Queued {
-            message,
-            count: count.clone(),
-        }
+        Counted(count.clone())
     }
 }
 
-impl Drop for Queued {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.count.set(self.count.get() - 1);
-        self.message.taken();
+        self.0.set(self.0.get() - 1);
     }
 }
 

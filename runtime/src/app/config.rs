@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 /// | [`call_timeout`](Config::call_timeout) | | one minute |
 /// | [`frame_limit`](Config::frame_limit) | | 64 MiB |
 /// | [`mailbox`](Config::mailbox) | | 1,024 messages |
+/// | [`poisonous`](Config::poisonous) | | 3 deaths |
 ///
 /// Where the environment names a setting it wins: whoever runs a program has the last word.
 ///
@@ -38,6 +39,7 @@ pub struct Config {
     call_timeout: Option<Duration>,
     frame_limit: Option<usize>,
     mailbox: Option<u32>,
+    poisonous: Option<u32>,
 }
 
 static CONFIG: Mutex<Option<Config>> = Mutex::new(None);
@@ -78,6 +80,12 @@ impl Config {
         self
     }
 
+    /// How many processes of an actor may die of one idempotent message in a row before it is set aside as a dead letter.
+    pub fn poisonous(mut self, deaths: u32) -> Self {
+        self.poisonous = Some(deaths);
+        self
+    }
+
     /// Makes them those of this program.
     ///
     /// # Errors
@@ -90,6 +98,9 @@ impl Config {
         }
         if self.link == Some(LinkKind::Memory) {
             return invalid("links of memory do not leave a process: use sockets or pipes");
+        }
+        if self.poisonous == Some(0) {
+            return invalid("a message is tried at least once: let at least one process die of it");
         }
         if self.mailbox == Some(0)
             || self
@@ -107,6 +118,7 @@ impl Config {
             call_timeout: self.call_timeout.unwrap_or(Duration::from_secs(60)),
             frame_limit: self.frame_limit.unwrap_or(DEFAULT_LIMIT),
             mailbox: self.mailbox.unwrap_or(1024),
+            poisonous: self.poisonous.unwrap_or(3),
         }
     }
 

@@ -1,6 +1,6 @@
 //! `#[procession::main]`: the program's runtime, and the order of its end.
 
-use crate::actor::conn;
+use crate::actor::peer;
 use crate::observe;
 use crate::process::control;
 use crate::process::entry;
@@ -62,7 +62,7 @@ pub fn main<F: Future>(config: Main, body: impl FnOnce() -> F) -> F::Output {
 /// Sends what was accepted and not sent yet, then stops everything in this thread's context.
 pub(super) async fn finish() {
     // Whoever does not read is stopped all the same.
-    let _ = tokio::time::timeout(FLUSH, conn::flush()).await;
+    let _ = tokio::time::timeout(FLUSH, peer::flush()).await;
     end().await;
 }
 

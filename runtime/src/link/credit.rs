@@ -142,6 +142,12 @@ impl Window {
         }
     }
 
+    /// What was taken and not used is there again.
+    pub(crate) fn put_back(&self, bytes: u64) {
+        let admitted = self.state().give_back(bytes);
+        wake(admitted);
+    }
+
     /// The receiver gave credit back: those who wait are served in order.
     pub(crate) fn grant(&self, credit: Credit) -> Result<(), CreditFault> {
         let mut state = self.state();

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod clock;
 pub(crate) mod clone;
 pub(crate) mod credentials;
 pub(crate) mod descriptors;

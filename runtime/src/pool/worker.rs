@@ -66,7 +66,7 @@ struct Left(Rc<Message>);
 
 impl Drop for Left {
     fn drop(&mut self) {
-        self.0.taken();
+        self.0.leave();
     }
 }
 

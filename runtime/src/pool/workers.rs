@@ -3,6 +3,7 @@
 use crate::actor::child;
 use crate::actor::conn::Answer;
 use crate::actor::handle::{Handle, unexpected};
+use crate::actor::ledger::Letter;
 use crate::actor::row::NO_ROW;
 use crate::error::{Error, Result};
 use crate::exit::KillCause;
@@ -200,9 +201,16 @@ impl Turn {
     /// Sends a chunk and waits for what becomes of it.
     pub(super) async fn send(&self, row: u32, body: Bytes) -> Result<Answer> {
         loop {
-            let conn = self.handle.peer()?.connect().await?;
-            // Closed before the chunk was sent: its replacement gets it.
-            if let Ok(answer) = conn.call(row, body.clone()).await {
+            let letter = Letter {
+                method: row,
+                body: body.clone(),
+                deadline: 0,
+                answered: true,
+                retries: 0,
+                keep: false,
+            };
+            // Returned before it had begun: its replacement gets it.
+            if let Some(answer) = self.handle.peer()?.call(letter).await? {
                 return Ok(answer);
             }
         }

@@ -7,7 +7,9 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::link;
 use crate::wire::codec;
-use crate::wire::control::{Answer, Context, Down, Exit, Fate, LinkId, Request, Settings, Ticket, Up};
+use crate::wire::control::{
+    Answer, Bequest, Context, Down, Exit, Fate, LinkId, Request, Settings, Ticket, Up,
+};
 use crate::wire::frame::{Head, Kind};
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -211,6 +213,14 @@ impl Client {
                 what: what.to_owned(),
             }),
             Client::Remote(remote) => remote.say(&Up::Broken(link, what.to_owned())),
+        }
+    }
+
+    /// Hands over what may have to be sent again when this process is no more. What the host itself has accepted ends
+    /// with it, as all processes do.
+    pub(crate) fn bequeath(&self, bequests: impl Iterator<Item = Bequest>) {
+        if let Client::Remote(remote) = self {
+            bequests.for_each(|bequest| remote.say(&Up::Bequest(bequest)));
         }
     }
 

@@ -6,24 +6,29 @@
 //!
 //! | bytes | what |
 //! | --- | --- |
-//! | 0 to 512 | the [`Cell`]s |
+//! | 0 to 512 | the [`Cell`]s, and from 192 the messages that have begun and not ended |
 //! | 512 to 64 KiB | for each link slot, how many of its messages have begun |
 //! | 64 to 112 KiB | the last words: the report of a panic |
 //! | from 128 KiB | the outbox: results that are finished and not yet sent |
 //!
 //! It is sparse: an idle child touches one page of it.
 
+use crate::os::clock;
 use crate::os::map::Map;
 use crate::os::memfd;
-use nix::time::{ClockId, clock_gettime};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"procesn1");
+/// The words that name what has begun and not ended.
+const RUNNING: std::ops::Range<usize> = 24..FIRST_SLOT;
+/// Where a running message's number begins to be its link's slot.
+const SLOT_BITS: u32 = 48;
 const FIRST_SLOT: usize = 64;
 const SLOTS: usize = 8192 - FIRST_SLOT;
 const WORDS_AT: usize = 64 * 1024;
@@ -55,6 +60,8 @@ pub(crate) enum Cell {
     Overflowed = 17,
     /// 1: the last words are those of the panic that ends it.
     Final = 18,
+    /// How many messages have begun and not ended that found no word for it.
+    Unnamed = 19,
 }
 
 /// How far a child has come.
@@ -72,6 +79,25 @@ pub(crate) enum Phase {
 /// A handle on a mapped page; clones share the mapping.
 #[derive(Debug, Clone)]
 pub(crate) struct Page(Arc<Map>);
+
+/// A message that has begun. Dropped, it has ended.
+#[derive(Debug)]
+pub(crate) struct Running {
+    page: Rc<Page>,
+    at: Option<usize>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        match self.at {
+            Some(at) => self.page.0.cell(at).store(0, Release),
+            None => {
+                let unnamed = self.page.get(Cell::Unnamed);
+                self.page.set(Cell::Unnamed, unnamed.saturating_sub(1));
+            }
+        }
+    }
+}
 
 impl Page {
     /// How many links a process can serve, its own body counted as one.
@@ -146,6 +172,33 @@ impl Page {
         self.set_begun(slot as usize, seq);
     }
 
+    /// Message `seq` of that link begins: stored before its first instruction. What is returned ends it.
+    pub(crate) fn run(self: &Rc<Self>, slot: u32, seq: u64) -> Running {
+        let word = (u64::from(slot) << SLOT_BITS) | seq;
+        let mut words = RUNNING;
+        let free = words.find(|at| self.0.cell(*at).load(Relaxed) == 0);
+        // Named first: a message that is named and not counted has not begun.
+        match free {
+            Some(at) => self.0.cell(at).store(word, Release),
+            None => self.set(Cell::Unnamed, self.get(Cell::Unnamed) + 1),
+        }
+        self.begin(slot, seq);
+        Running {
+            page: self.clone(),
+            at: free,
+        }
+    }
+
+    /// The messages of that link that have begun and not ended; `None`: there were too many to be named.
+    pub(crate) fn unfinished(&self, slot: u32) -> Option<Vec<u64>> {
+        let begun = self.begun(slot as usize).unwrap_or(0);
+        let words = RUNNING.map(|at| self.0.cell(at).load(Acquire));
+        let ours = words.filter(|word| word >> SLOT_BITS == u64::from(slot));
+        let ours = ours.map(|word| word & ((1 << SLOT_BITS) - 1));
+        let ours = ours.filter(|seq| (1..=begun).contains(seq)).collect();
+        (self.get(Cell::Unnamed) == 0).then_some(ours)
+    }
+
     /// A slot is given to a new link.
     pub(crate) fn reset(&self, slot: u32) {
         self.set_begun(slot as usize, 0);
@@ -164,7 +217,7 @@ impl Page {
     /// The item of that number, from 1, begins.
     pub(crate) fn begin_item(&self, number: u64, timed: bool) {
         if timed {
-            self.set(Cell::ItemStarted, monotonic_nanos());
+            self.set(Cell::ItemStarted, clock::monotonic());
         }
         self.set(Cell::ItemBegun, number);
     }
@@ -172,7 +225,7 @@ impl Page {
     /// How long the item that runs has been running, where items are timed. None between chunks.
     pub(crate) fn item_age(&self) -> Option<Duration> {
         let started = self.get(Cell::ItemStarted);
-        (started > 0).then(|| Duration::from_nanos(monotonic_nanos().saturating_sub(started)))
+        (started > 0).then(|| Duration::from_nanos(clock::monotonic().saturating_sub(started)))
     }
 
     /// No item runs.
@@ -238,12 +291,6 @@ impl Page {
     }
 }
 
-/// The clock that all processes of a machine share.
-fn monotonic_nanos() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
-    now.map_or(0, |now| now.as_nanos() as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,6 +311,25 @@ mod tests {
         );
         assert_eq!(host.last_words(), b"farewell");
         assert_eq!(host.outbox(), Some((40, b"onethree".to_vec())));
+    }
+
+    #[test]
+    fn what_runs_is_named_until_it_ends() {
+        let (host, fd) = Page::create(0).unwrap();
+        let child = Rc::new(Page::open(fd).unwrap());
+        let first = child.run(7, 1);
+        let second = child.run(7, 2);
+        let other = child.run(8, 9);
+        assert_eq!((host.begun(7), host.unfinished(7)), (Some(2), Some(vec![1, 2])));
+        drop(first);
+        assert_eq!(host.unfinished(7), Some(vec![2]));
+        drop((second, other));
+        let many: Vec<_> = (1..=RUNNING.len() as u64 + 1)
+            .map(|seq| child.run(9, seq))
+            .collect();
+        assert_eq!(host.unfinished(9), None);
+        drop(many);
+        assert_eq!(host.unfinished(9), Some(vec![]));
     }
 
     #[test]

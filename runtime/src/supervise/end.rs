@@ -58,6 +58,7 @@ impl Host {
         self.cut_links(&life, &reason);
         self.end_owned(who.child);
         self.end_monitors_of(who.child);
+        self.forget_cut_links(who);
         let outcome = Outcome::from(&reason);
         if let Some(child) = self.children.get_mut(&who.child) {
             let done = life.said.done.take();

@@ -13,6 +13,7 @@
 //! | `start`, `end` | what those actions come to |
 //! | `requests` | what is asked of the host, and by whom |
 //! | `links` | introductions, and the fate of links |
+//! | `letters` | messages whose senders or receivers are no more |
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::exit::KillCause;
@@ -30,6 +31,7 @@ use tokio::task::LocalSet;
 
 use super::child::Child;
 use super::decide::{Incarnation, Timer};
+use super::letters::{DeadLetters, Estate};
 use super::links::Link;
 use super::requests::{Ear, Reply};
 use super::start::Launched;
@@ -83,6 +85,8 @@ pub(crate) struct Host {
     /// The root supervisor of each context.
     pub(super) roots: HashMap<Context, ChildId>,
     pub(super) links: HashMap<LinkId, Link>,
+    pub(super) dead: DeadLetters,
+    pub(super) estate: Estate,
     pub(super) monitors: Vec<Ear>,
     /// Those who wait until a child or a tree is up.
     pub(super) awaiting: Vec<(ChildId, Reply)>,
@@ -166,6 +170,8 @@ impl Host {
             names: HashMap::new(),
             roots: HashMap::new(),
             links: HashMap::new(),
+            dead: DeadLetters::default(),
+            estate: Estate::default(),
             monitors: Vec::new(),
             awaiting: Vec::new(),
             undecided: VecDeque::new(),

@@ -149,6 +149,7 @@ impl Host {
     pub(super) fn cut_links(&mut self, life: &Life, reason: &ExitReason) {
         for id in &life.links {
             if let Some(link) = self.links.remove(id) {
+                self.link_was_cut(*id, link.client.who(), link.begun(life));
                 let salvage = life.salvage(link.slot);
                 link.cut(*id, life, reason.clone(), salvage);
             }
@@ -157,6 +158,7 @@ impl Host {
 
     /// The server has closed its end: its client is gone, or the server could not open it and the client is to know.
     pub(super) fn link_closed(&mut self, who: Who, id: LinkId) {
+        self.link_was_closed(id);
         self.cut_link(who, id, "it closed its end of the link");
     }
 
@@ -208,12 +210,17 @@ impl Host {
 }
 
 impl Link {
+    /// The number of the last message that has begun.
+    fn begun(&self, life: &Life) -> u64 {
+        life.page.begun(self.slot as usize).unwrap_or(0)
+    }
+
     /// Tells the client.
     fn cut(self, id: LinkId, life: &Life, reason: ExitReason, salvage: Option<Salvage>) {
-        let begun = life.page.begun(self.slot as usize).unwrap_or(0);
         let fate = Fate {
             reason,
-            begun,
+            begun: self.begun(life),
+            unfinished: life.page.unfinished(self.slot),
             salvage,
         };
         match self.client {

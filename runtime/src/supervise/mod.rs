@@ -9,6 +9,7 @@ mod decide;
 mod end;
 pub(crate) mod host;
 mod intensity;
+mod letters;
 mod life;
 mod links;
 mod name;

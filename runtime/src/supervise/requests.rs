@@ -127,13 +127,10 @@ impl Host {
             Up::Stopped => life.said.stopped = true,
             Up::Closed(link) => self.link_closed(who, link),
             Up::Broken(link, fault) => self.client_broke(who, link, fault),
+            Up::Bequest(bequest) => self.inherit(bequest, self.context(who.child)),
             Up::Request(id, request) => {
                 let control = life.control();
-                let context = self
-                    .children
-                    .get(&who.child)
-                    .map(|child| child.context)
-                    .unwrap_or_default();
+                let context = self.context(who.child);
                 let exits = Some(Exits::Remote(control.clone()));
                 let reply = Reply::Remote { who, control, id };
                 self.handle(
@@ -223,6 +220,11 @@ impl Host {
             }
             Request::Active => reply.answer(Ok(Answer::List(self.active(context)))),
             Request::Mode => reply.answer(self.mode()),
+            Request::DeadLetter(report) => {
+                self.dead_letter(report, context);
+                reply.answer(Ok(Answer::Done));
+            }
+            Request::DeadLetters { target } => reply.answer(self.dead_letters(&target, context)),
             Request::Broken { link, what } => {
                 self.server_broke(by, link, what);
                 reply.answer(Ok(Answer::Done));
@@ -492,7 +494,7 @@ impl Host {
         }
     }
 
-    fn find_any(&self, target: &Target, context: Context) -> Result<ChildId> {
+    pub(super) fn find_any(&self, target: &Target, context: Context) -> Result<ChildId> {
         match target {
             Target::Named(name) => self.names.get(&(context, name.clone())).copied().ok_or_else(|| {
                 Error::with_kind(ErrorKind::NotFound, format_args!("nobody is named `{name}`"))
@@ -508,13 +510,20 @@ impl Host {
         }
     }
 
-    fn found(&self, id: ChildId) -> Result<Answer> {
+    pub(super) fn found(&self, id: ChildId) -> Result<Answer> {
         let cap = self
             .children
             .get(&id)
             .map(|child| child.cap)
             .ok_or_else(|| stopped("it"))?;
         Ok(Answer::Found { child: id, cap })
+    }
+
+    fn context(&self, id: ChildId) -> Context {
+        self.children
+            .get(&id)
+            .map(|child| child.context)
+            .unwrap_or_default()
     }
 
     fn info(&self, id: ChildId) -> Result<Info> {

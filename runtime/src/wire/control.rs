@@ -81,6 +81,8 @@ pub(crate) struct Settings {
     pub(crate) frame_limit: usize,
     /// How many messages of one sender may wait at an actor.
     pub(crate) mailbox: u32,
+    /// How many incarnations in a row a message may kill before it is set aside.
+    pub(crate) poisonous: u32,
 }
 
 /// The server's end of a link. Descriptors: one for a socket, two for a pipe (read, write).
@@ -128,6 +130,63 @@ pub(crate) enum Up {
     Closed(LinkId),
     /// The client of this link broke its protocol.
     Broken(LinkId, String),
+    /// What this process had accepted for somebody, and may have to be sent again when it is no more.
+    Bequest(Bequest),
+}
+
+/// Messages that outlive their sender's orderly end.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Bequest {
+    /// The link that they were sent over, if there was one.
+    pub(crate) link: Option<LinkId>,
+    pub(crate) target: Target,
+    pub(crate) row: u32,
+    /// Each with its number on the link, its method and its arguments.
+    pub(crate) letters: Vec<(u64, u32, Bytes)>,
+}
+
+/// A message that will not be handled, as its sender reports it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct DeadReport {
+    pub(crate) target: Target,
+    pub(crate) row: u32,
+    pub(crate) method: u32,
+    pub(crate) cause: DeadCause,
+}
+
+/// A message that was accepted and will not be handled, and of which no caller hears; or one that was set aside for what
+/// it did.
+///
+/// The log has a line for each, and [`ActorRef::dead_letters`](crate::ActorRef::dead_letters) lists the latest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// The name of the actor that it was for.
+    pub actor: String,
+    /// The method that it would have called.
+    pub method: String,
+    /// Why it will not be handled.
+    pub cause: DeadCause,
+}
+
+/// Why a message will not be handled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum DeadCause {
+    /// It was one-way, and the actor's process died in the middle of it.
+    Died(ExitReason),
+    /// So many processes in a row died of it, the last for this reason, that it is not tried again.
+    #[non_exhaustive]
+    Poisonous {
+        /// How many died.
+        deaths: u32,
+        /// Why the last one died.
+        reason: ExitReason,
+    },
+    /// The actor ended for good before the message had begun: the error that a call would have had.
+    Undeliverable(String),
+    /// The mailbox was full, and this was the oldest message that had not left its sender.
+    Overflow,
 }
 
 /// What a task came to.
@@ -158,6 +217,8 @@ pub(crate) struct Fate {
     pub(crate) reason: ExitReason,
     /// The number of the last message on this link that had begun.
     pub(crate) begun: u64,
+    /// Of these, the ones that had not ended; `None`: there were too many to be named.
+    pub(crate) unfinished: Option<Vec<u64>>,
     /// What a worker left of the chunk that it was on.
     pub(crate) salvage: Option<Salvage>,
 }
@@ -233,6 +294,10 @@ pub(crate) enum Request {
     Active,
     /// How this host starts its children. Answer: `Mode`.
     Mode,
+    /// A message will not be handled.
+    DeadLetter(DeadReport),
+    /// Messages for this actor that were not handled. Answer: `DeadLetters`.
+    DeadLetters { target: Target },
     /// The other end of this link broke the protocol, or closed it out of turn.
     Broken { link: LinkId, what: String },
     /// Stop everything in the context. Answered when all have ended.
@@ -265,6 +330,8 @@ pub(crate) enum Answer {
         done: Option<Done>,
     },
     Info(Info),
+    /// The latest, and how many there were in all.
+    DeadLetters(Vec<DeadLetter>, u64),
     List(Vec<Info>),
     Mode {
         fork_server: bool,
@@ -374,6 +441,28 @@ impl fmt::Debug for Cap {
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.reason.fmt(f)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Child(id, _) => id.fmt(f),
+            Target::Named(name) => f.write_str(name),
+        }
+    }
+}
+
+impl fmt::Display for DeadCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeadCause::Died(reason) => write!(f, "the process died in the middle of it: {reason}"),
+            DeadCause::Poisonous { deaths, reason } => {
+                write!(f, "{deaths} processes in a row died of it: {reason}")
+            }
+            DeadCause::Undeliverable(error) => write!(f, "it could not be delivered: {error}"),
+            DeadCause::Overflow => f.write_str("the mailbox was full"),
+        }
     }
 }
 

@@ -1,0 +1,199 @@
+//! Messages whose senders or receivers are no more: dead letters, and what a process left to be sent when it ended.
+//!
+//! A process that comes to an orderly end hands over the one-way messages that it had accepted and of which it does not
+//! know that they have begun. They stay with the link that they were sent over: when the link is closed in order they
+//! are all done; if the receiver dies first, those that had not begun are sent to its next incarnation.
+
+use crate::actor::ledger::Letter;
+use crate::actor::peer::Lease;
+use crate::actor::row::{self, Entry};
+use crate::error::{Error, Result};
+use crate::process::control;
+use crate::wire::control::{
+    Answer, Bequest, ChildId, Context, DeadCause, DeadLetter, DeadReport, LinkId, Request, Target,
+};
+use std::collections::{HashMap, VecDeque};
+
+use super::host::{Host, Who};
+
+/// How many dead letters are kept of one actor, and of how many actors.
+const KEPT: usize = 100;
+const ACTORS: usize = 100;
+
+/// The latest messages that were not handled.
+#[derive(Debug, Default)]
+pub(crate) struct DeadLetters {
+    of: HashMap<ChildId, Pile>,
+    /// The actors, in the order of their first letter.
+    order: VecDeque<ChildId>,
+}
+
+#[derive(Debug, Default)]
+struct Pile {
+    latest: VecDeque<DeadLetter>,
+    n: u64,
+}
+
+/// What dead or leaving clients left.
+#[derive(Debug, Default)]
+pub(crate) struct Estate {
+    /// By the links that carry it.
+    open: HashMap<LinkId, Bequest>,
+    /// Links whose server died before their client: how much of each had begun.
+    cut: HashMap<LinkId, (Who, u64)>,
+}
+
+impl DeadLetters {
+    fn add(&mut self, actor: ChildId, letter: DeadLetter) {
+        if !self.of.contains_key(&actor) {
+            self.order.push_back(actor);
+            if self.order.len() > ACTORS
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.of.remove(&oldest);
+            }
+        }
+        let pile = self.of.entry(actor).or_default();
+        pile.n += 1;
+        pile.latest.push_back(letter);
+        if pile.latest.len() > KEPT {
+            pile.latest.pop_front();
+        }
+    }
+
+    fn list(&self, actor: ChildId) -> (Vec<DeadLetter>, u64) {
+        self.of.get(&actor).map_or((Vec::new(), 0), |pile| {
+            (pile.latest.iter().cloned().collect(), pile.n)
+        })
+    }
+}
+
+impl Host {
+    /// A message was not handled: it is counted, logged and listed.
+    pub(super) fn dead_letter(&mut self, report: DeadReport, context: Context) {
+        let DeadReport {
+            target,
+            row,
+            method,
+            cause,
+        } = report;
+        let id = match &target {
+            Target::Child(id, _) => Some(*id),
+            Target::Named(_) => self.find_any(&target, context).ok(),
+        };
+        let known = id.and_then(|id| self.children.get(&id));
+        let actor = known.map_or_else(|| target.to_string(), |child| child.name.clone());
+        let letter = DeadLetter {
+            actor,
+            method: method_name(row, method),
+            cause,
+        };
+        let logged = letter.clone();
+        self.log(move || {
+            let DeadLetter { actor, method, cause } = logged;
+            tracing::warn!(actor, method, %cause, "a message was not handled");
+        });
+        if let Some(id) = id {
+            self.dead.add(id, letter);
+        }
+    }
+
+    /// The latest that were for this actor, which may have ended for good.
+    pub(super) fn dead_letters(&self, target: &Target, context: Context) -> Result<Answer> {
+        let id = match target {
+            Target::Child(id, _) if !self.children.contains_key(id) => *id,
+            target => self.find_any(target, context)?,
+        };
+        let (letters, n) = self.dead.list(id);
+        Ok(Answer::DeadLetters(letters, n))
+    }
+
+    /// A process that is about to end leaves messages.
+    pub(super) fn inherit(&mut self, mut bequest: Bequest, context: Context) {
+        // A name is looked up in the context of whoever used it.
+        if let Target::Named(_) = bequest.target
+            && let Ok(Answer::Found { child, cap }) = self
+                .find_any(&bequest.target, context)
+                .and_then(|id| self.found(id))
+        {
+            bequest.target = Target::Child(child, cap);
+        }
+        match bequest.link {
+            Some(link) if self.links.contains_key(&link) => drop(self.estate.open.insert(link, bequest)),
+            Some(link) => {
+                // A link that is neither open nor was cut was closed when all that came over it was done.
+                if let Some((_, begun)) = self.estate.cut.remove(&link) {
+                    send(bequest, begun);
+                }
+            }
+            None => send(bequest, 0),
+        }
+    }
+
+    /// The server of a link died, when so much of what came over it had begun.
+    pub(super) fn link_was_cut(&mut self, link: LinkId, client: Option<Who>, begun: u64) {
+        if let Some(bequest) = self.estate.open.remove(&link) {
+            send(bequest, begun);
+        } else if let Some(client) = client {
+            self.estate.cut.insert(link, (client, begun));
+        }
+    }
+
+    /// A link was closed in order.
+    pub(super) fn link_was_closed(&mut self, link: LinkId) {
+        self.estate.open.remove(&link);
+    }
+
+    /// A process is dead, and has said all that it could.
+    pub(super) fn forget_cut_links(&mut self, client: Who) {
+        self.estate.cut.retain(|_, (of, _)| *of != client);
+    }
+}
+
+/// Sends what had not begun to the next incarnation.
+fn send(bequest: Bequest, begun: u64) {
+    let Bequest {
+        target, row, letters, ..
+    } = bequest;
+    let left: Vec<_> = letters
+        .into_iter()
+        .filter(|(number, ..)| *number > begun)
+        .collect();
+    tokio::task::spawn_local(async move {
+        let lease = Lease::of(&target, row);
+        for (_, method, body) in left {
+            let letter = Letter {
+                method,
+                body,
+                deadline: 0,
+                answered: false,
+                retries: 0,
+                keep: true,
+            };
+            let sent = match &lease {
+                Ok(lease) => lease.peer().tell(letter).await,
+                Err(error) => Err(error.clone()),
+            };
+            if let Err(error) = sent {
+                undelivered(&target, row, method, &error);
+            }
+        }
+    });
+}
+
+fn undelivered(target: &Target, row: u32, method: u32, error: &Error) {
+    control::client().tell(Request::DeadLetter(DeadReport {
+        target: target.clone(),
+        row,
+        method,
+        cause: DeadCause::Undeliverable(error.to_string()),
+    }));
+}
+
+fn method_name(row: u32, method: u32) -> String {
+    let name = row::at(row).ok().and_then(|row| match &row.entry {
+        Entry::Actor(actor) => (actor.methods)().get(method as usize).copied(),
+        _ => None,
+    });
+    name.map_or_else(|| format!("method {method}"), str::to_owned)
+}

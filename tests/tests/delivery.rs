@@ -1,0 +1,420 @@
+//! What becomes of messages when a process dies: each sentence of `docs/delivery.md`, held by a test.
+
+use futures::future::{join_all, poll_immediate};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use procession::prelude::*;
+use procession::{Backoff, DeadCause, Restart};
+use std::pin::pin;
+use std::time::Duration;
+use tests::{Fault, Journal, Marker, within};
+
+/// Writes down what it handles.
+struct Clerk {
+    journal: Journal,
+}
+
+#[actor]
+impl Clerk {
+    #[init]
+    fn open(journal: Journal) -> Self {
+        Clerk { journal }
+    }
+    fn write(&mut self, n: u64) {
+        self.journal.write(n);
+    }
+    /// Writes it down, unless it is the one that it dies of.
+    fn write_but(&mut self, n: u64, fatal: u64) {
+        if n == fatal {
+            std::process::abort();
+        }
+        self.journal.write(n);
+    }
+    /// Holds the process up until it is killed.
+    fn block(&mut self, at: Marker) {
+        at.reach();
+        loop {
+            std::thread::park();
+        }
+    }
+    /// Holds it up the first time that anybody comes here.
+    fn block_once(&mut self, at: Marker) {
+        if at.reach() == 0 {
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+    fn ready(&self) {}
+    async fn linger(&self, at: Marker) {
+        at.reach();
+        std::future::pending::<()>().await;
+    }
+    /// Dies until it was tried so often.
+    #[idempotent(retries = 2)]
+    fn survive(&mut self, at: Marker, deaths: u64) -> u64 {
+        let before = at.reach();
+        if before < deaths {
+            std::process::abort();
+        }
+        before
+    }
+    #[idempotent(retries = 9)]
+    fn poison(&mut self, at: Marker) {
+        at.reach();
+        std::process::abort();
+    }
+    #[idempotent]
+    async fn linger_once(&self, at: Marker) {
+        if at.reach() == 0 {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+async fn clerk(journal: &Journal) -> ClerkRef {
+    let spec = Clerk::spec(journal.clone())
+        .intensity(10_000, Duration::from_secs(1))
+        .backoff(Backoff::none());
+    within("spawn", spec.spawn()).await.expect("an actor")
+}
+
+async fn pid(clerk: &ClerkRef) -> u32 {
+    within("ready", clerk.ready()).await.expect("an actor that is up");
+    within("pid", clerk.pid()).await.expect("it").expect("a pid")
+}
+
+fn kill_9(pid: u32) {
+    kill(Pid::from_raw(pid as i32), Signal::SIGKILL).expect("a signal to a process that lives");
+}
+
+/// Waits until all that this process sent before was handled.
+async fn all_handled(clerk: &ClerkRef) {
+    within("what was sent before", clerk.ready())
+        .await
+        .expect("an answer");
+}
+
+#[procession::test]
+async fn a_crash_costs_the_message_that_had_begun_and_no_other() {
+    let journal = Journal::new();
+    let clerk = clerk(&journal).await;
+    for n in 0..1000 {
+        let sent = clerk.write_but(n, 500).tell();
+        within("a tell", sent).await.expect("an actor that lives on");
+    }
+    all_handled(&clerk).await;
+    let expected: Vec<_> = (0..1000).filter(|n| *n != 500).collect();
+    assert_eq!(journal.read(), expected);
+    let dead = within("dead letters", clerk.dead_letters())
+        .await
+        .expect("a list");
+    let [letter] = &dead[..] else { panic!("{dead:?}") };
+    assert_eq!(letter.method, "write_but");
+    assert!(matches!(&letter.cause, DeadCause::Died(reason) if Fault::Abort.is_reason(reason)));
+}
+
+#[procession::test]
+async fn a_flood_survives_any_number_of_kills_in_order_and_each_costs_at_most_one() {
+    let journal = Journal::new();
+    let clerk = clerk(&journal).await;
+    let (kills, total) = (20, 20_000_u64);
+    let killer = {
+        let (clerk, journal) = (clerk.clone(), journal.clone());
+        tokio::spawn(async move {
+            for n in 1..=kills {
+                journal.reached(n * total / (kills + 2)).await;
+                within("kill", clerk.kill()).await.expect("a death");
+            }
+        })
+    };
+    for n in 0..total {
+        within("a tell", clerk.write(n).tell())
+            .await
+            .expect("an actor that lives on");
+    }
+    within("the killer", killer).await.expect("its end");
+    all_handled(&clerk).await;
+    let written = journal.read();
+    assert!(written.is_sorted_by(|a, b| a < b), "out of order or twice");
+    let lost = total - written.len() as u64;
+    assert!(lost <= kills, "{lost} of {total} were lost in {kills} deaths");
+}
+
+/// Sends what it is told to, from a process of its own.
+#[task]
+async fn send(clerk: ClerkRef, from: u64, to: u64) -> procession::Result<()> {
+    for n in from..to {
+        clerk.write(n).tell().await?;
+    }
+    Ok(())
+}
+
+#[procession::test]
+async fn what_a_process_sent_before_its_orderly_end_survives_the_death_of_the_receiver_too() {
+    let (journal, at) = (Journal::new(), Marker::new());
+    let clerk = clerk(&journal).await;
+    let pid = pid(&clerk).await;
+    within("a tell", clerk.block_once(at.clone()).tell())
+        .await
+        .expect("accepted");
+    at.reached(1).await;
+    let sender = within("spawn", Process::spawn(send, (clerk.clone(), 0, 100)))
+        .await
+        .expect("a task");
+    within("its end", sender.join()).await.expect("all was accepted");
+    assert_eq!(journal.read(), [0; 0]);
+    kill_9(pid);
+    within("all of it", journal.reached(100)).await;
+    assert_eq!(journal.read(), (0..100).collect::<Vec<_>>());
+}
+
+#[procession::test]
+async fn calls_that_had_not_begun_are_answered_by_the_next_incarnation_in_their_order() {
+    let (journal, at) = (Journal::new(), Marker::new());
+    let clerk = clerk(&journal).await;
+    let pid = pid(&clerk).await;
+    let mut first = pin!(clerk.block(at.clone()).into_future());
+    assert!(poll_immediate(&mut first).await.is_none());
+    let mut rest = pin!(join_all((0..100).map(|n| clerk.write(n).into_future())));
+    assert!(poll_immediate(&mut rest).await.is_none());
+    at.reached(1).await;
+    kill_9(pid);
+    match within("the call that had begun", first).await {
+        Err(CallError::Died {
+            reason, begun: true, ..
+        }) => assert!(Fault::Kill.is_reason(&reason)),
+        other => panic!("{other:?}"),
+    }
+    assert!(within("the rest", rest).await.iter().all(Result::is_ok));
+    assert_eq!(journal.read(), (0..100).collect::<Vec<_>>());
+}
+
+#[procession::test]
+async fn order_holds_between_refs_that_were_made_apart_and_dropped_at_once() {
+    let journal = Journal::new();
+    let clerk = clerk(&journal).await;
+    let name = clerk.name().await.expect("a name");
+    for n in 0..200 {
+        let apart = within("lookup", ClerkRef::lookup(&name)).await.expect("an actor");
+        within("a tell", apart.write_but(n, 100).tell())
+            .await
+            .expect("accepted");
+    }
+    within("the last", journal.reached(199)).await;
+    assert_eq!(journal.read(), (0..200).filter(|n| *n != 100).collect::<Vec<_>>());
+}
+
+#[procession::test]
+async fn a_message_whose_only_ref_is_gone_is_handled_by_the_next_incarnation_all_the_same() {
+    let (journal, at) = (Journal::new(), Marker::new());
+    let clerk = clerk(&journal).await;
+    let (pid, name) = (pid(&clerk).await, clerk.name().await.expect("a name"));
+    within("a tell", clerk.block_once(at.clone()).tell())
+        .await
+        .expect("accepted");
+    at.reached(1).await;
+    drop(clerk);
+    let apart = within("lookup", ClerkRef::lookup(&name)).await.expect("an actor");
+    within("a tell", apart.write(7).tell()).await.expect("accepted");
+    drop(apart);
+    kill_9(pid);
+    within("the message", journal.reached(1)).await;
+    assert_eq!(journal.read(), [7]);
+}
+
+#[procession::test]
+async fn an_orderly_restart_loses_nothing() {
+    let journal = Journal::new();
+    let clerk = clerk(&journal).await;
+    let restarts = {
+        let clerk = clerk.clone();
+        tokio::spawn(async move {
+            for _ in 0..10 {
+                within("restart", clerk.restart()).await.expect("a restart");
+            }
+        })
+    };
+    let mut sent = 0;
+    while !restarts.is_finished() {
+        within("a tell", clerk.write(sent).tell())
+            .await
+            .expect("accepted");
+        sent += 1;
+        tokio::task::yield_now().await;
+    }
+    within("the restarts", restarts).await.expect("their end");
+    all_handled(&clerk).await;
+    assert_eq!(journal.read(), (0..sent).collect::<Vec<_>>());
+}
+
+#[procession::test]
+async fn at_the_end_for_good_calls_fail_and_tells_become_dead_letters() {
+    let (journal, at) = (Journal::new(), Marker::new());
+    let spec = Clerk::spec(journal.clone()).restart(Restart::Temporary);
+    let clerk = within("spawn", spec.spawn()).await.expect("an actor");
+    let pid = pid(&clerk).await;
+    let mut first = pin!(clerk.block(at.clone()).into_future());
+    assert!(poll_immediate(&mut first).await.is_none());
+    at.reached(1).await;
+    for n in 0..3 {
+        within("a tell", clerk.write(n).tell()).await.expect("accepted");
+    }
+    let mut waits = pin!(clerk.ready().into_future());
+    assert!(poll_immediate(&mut waits).await.is_none());
+    kill_9(pid);
+    assert!(matches!(
+        within("the first call", first).await,
+        Err(CallError::Died { begun: true, .. })
+    ));
+    match within("the call behind it", waits).await {
+        Err(CallError::Died {
+            reason, begun: false, ..
+        }) => assert!(Fault::Kill.is_reason(&reason)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(
+        within("a later call", clerk.ready()).await,
+        Err(CallError::Stopped)
+    );
+    let dead = within("dead letters", clerk.dead_letters())
+        .await
+        .expect("a list");
+    assert_eq!(dead.len(), 3, "{dead:?}");
+    for letter in dead {
+        assert_eq!(letter.method, "write");
+        assert!(matches!(letter.cause, DeadCause::Undeliverable(_)), "{letter:?}");
+    }
+}
+
+#[procession::test]
+async fn an_idempotent_call_runs_again_as_often_as_it_may() {
+    let journal = Journal::new();
+    let clerk = clerk(&journal).await;
+    for deaths in [0, 1, 2] {
+        let at = Marker::new();
+        let survived = within("a call", clerk.survive(at.clone(), deaths)).await;
+        assert_eq!(survived, Ok(deaths));
+    }
+    let at = Marker::new();
+    match within("a call", clerk.survive(at.clone(), 3)).await {
+        Err(CallError::Died {
+            reason, begun: true, ..
+        }) => assert!(Fault::Abort.is_reason(&reason)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(at.count(), 3);
+}
+
+#[procession::test]
+async fn an_idempotent_message_is_run_again_before_those_behind_it() {
+    let (journal, at) = (Journal::new(), Marker::new());
+    let clerk = clerk(&journal).await;
+    let again = Marker::new();
+    within("a tell", clerk.survive(again.clone(), 2).tell())
+        .await
+        .expect("accepted");
+    within("a tell", clerk.write(1).tell()).await.expect("accepted");
+    let mut lingers = pin!(clerk.linger_once(at.clone()).into_future());
+    assert!(poll_immediate(&mut lingers).await.is_none());
+    at.reached(1).await;
+    assert_eq!((again.count(), journal.read()), (3, vec![1]));
+    within("kill", clerk.kill()).await.expect("a death");
+    assert_eq!(within("what ran again", lingers).await, Ok(()));
+    assert_eq!(at.count(), 2);
+}
+
+#[procession::test]
+async fn a_message_that_three_processes_died_of_is_set_aside_and_those_behind_it_go_on() {
+    let (journal, at) = (Journal::new(), Marker::new());
+    let clerk = clerk(&journal).await;
+    let mut poison = pin!(clerk.poison(at.clone()).into_future());
+    assert!(poll_immediate(&mut poison).await.is_none());
+    within("a tell", clerk.write(1).tell()).await.expect("accepted");
+    match within("the poison", poison).await {
+        Err(CallError::Died {
+            reason, begun: true, ..
+        }) => assert!(Fault::Abort.is_reason(&reason)),
+        other => panic!("{other:?}"),
+    }
+    all_handled(&clerk).await;
+    assert_eq!((at.count(), journal.read()), (3, vec![1]));
+    within("a tell", clerk.poison(at.clone()).tell())
+        .await
+        .expect("accepted");
+    all_handled(&clerk).await;
+    assert_eq!(at.count(), 6);
+    let dead = within("dead letters", clerk.dead_letters())
+        .await
+        .expect("a list");
+    assert_eq!(dead.len(), 2);
+    for letter in dead {
+        assert_eq!(letter.method, "poison");
+        match letter.cause {
+            DeadCause::Poisonous {
+                deaths: 3, reason, ..
+            } => assert!(Fault::Abort.is_reason(&reason)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[procession::test]
+async fn a_full_mailbox_makes_tells_wait_and_try_tell_say_so() {
+    let (journal, at) = (Journal::new(), Marker::new());
+    let clerk = clerk(&journal).await;
+    let pid = pid(&clerk).await;
+    within("a tell", clerk.block_once(at.clone()).tell())
+        .await
+        .expect("accepted");
+    at.reached(1).await;
+    let mut sent = 0;
+    let refused = loop {
+        match clerk.write(sent).try_tell() {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+        assert!(sent < 100_000, "a mailbox without a limit");
+    };
+    assert_eq!(refused, CallError::Full);
+    let waits = clerk.write(sent).tell();
+    let waited = tokio::time::timeout(Duration::from_millis(50), waits).await;
+    assert!(waited.is_err(), "it was accepted");
+    kill_9(pid);
+    all_handled(&clerk).await;
+    assert_eq!(journal.read(), (0..sent).collect::<Vec<_>>());
+}
+
+#[procession::test]
+async fn a_call_whose_deadline_passes_before_it_begins_is_never_run() {
+    let (journal, at) = (Journal::new(), Marker::new());
+    let clerk = clerk(&journal).await;
+    let pid = pid(&clerk).await;
+    within("a tell", clerk.block_once(at.clone()).tell())
+        .await
+        .expect("accepted");
+    at.reached(1).await;
+    let late = clerk.write(1).timeout(Duration::from_millis(20));
+    assert_eq!(within("a late call", late).await, Err(CallError::Timeout));
+    kill_9(pid);
+    all_handled(&clerk).await;
+    assert_eq!(journal.read(), [0; 0]);
+}
+
+#[procession::test]
+async fn what_is_in_flight_is_counted_in_the_order_of_messages() {
+    let (journal, at) = (Journal::new(), Marker::new());
+    let clerk = clerk(&journal).await;
+    let mut lingers: Vec<_> = (0..3)
+        .map(|_| Box::pin(clerk.linger(at.clone()).into_future()))
+        .collect();
+    for linger in &mut lingers {
+        assert!(poll_immediate(linger).await.is_none());
+    }
+    at.reached(3).await;
+    assert_eq!(within("a count", clerk.in_flight()).await.expect("it"), 3);
+    lingers.truncate(1);
+    assert_eq!(within("a count", clerk.in_flight()).await.expect("it"), 1);
+    lingers.clear();
+    assert_eq!(within("a count", clerk.in_flight()).await.expect("it"), 0);
+}

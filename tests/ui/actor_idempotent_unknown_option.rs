@@ -1,0 +1,15 @@
+use procession::prelude::*;
+
+#[derive(Default)]
+struct Counter(u64);
+
+#[actor]
+impl Counter {
+    #[idempotent(times = 3)]
+    fn add(&mut self, n: u64) -> u64 {
+        self.0 += n;
+        self.0
+    }
+}
+
+fn main() {}
