@@ -328,7 +328,7 @@ const _: () = {
             &ROW
         }
         async fn init(
-            arguments: &[u8],
+            arguments: ::procession::private::Payload,
         ) -> ::core::result::Result<
             ::core::result::Result<Self, ::std::string::String>,
             ::procession::Error,

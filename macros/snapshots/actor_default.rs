@@ -146,7 +146,7 @@ const _: () = {
             &ROW
         }
         async fn init(
-            arguments: &[u8],
+            arguments: crate::procession::private::Payload,
         ) -> ::core::result::Result<
             ::core::result::Result<Self, ::std::string::String>,
             crate::procession::Error,

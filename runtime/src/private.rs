@@ -12,6 +12,7 @@ pub use crate::actor::row::{Key, ROWS, Row};
 pub use crate::app::main::{Flavor, Main, main};
 pub use crate::app::test::test;
 pub use crate::supervise::builder::{actor_spec, service_spec};
+pub use crate::wire::attach::Payload;
 pub use crate::wire::blob::{Blob, Slice};
 pub use crate::wire::value::{Failure, Fallible, Wire};
 pub use linkme;
@@ -23,23 +24,20 @@ pub type LocalBoxFuture<'a, T> = futures::future::LocalBoxFuture<'a, T>;
 /// What a borrowed argument travels as.
 pub type Owned<T> = <T as ToOwned>::Owned;
 
-/// The bytes that `encode` appends.
-pub fn encoded(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
-    encode(&mut out).map(|()| out)
+/// What `encode` appends, and the descriptors that go with it.
+pub fn encoded(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Payload> {
+    Payload::encode(encode)
 }
 
-/// What `decode` reads, which must be all of `bytes`.
-pub fn decoded<T>(bytes: &[u8], decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
-    let mut rest = bytes;
-    let value = decode(&mut rest)?;
-    match rest {
-        [] => Ok(value),
-        rest => Err(Error::with_kind(
+/// What `decode` reads, which must be all of `arguments`.
+pub fn decoded<T>(arguments: Payload, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
+    arguments.decode(|bytes| match (decode(bytes)?, bytes.len()) {
+        (value, 0) => Ok(value),
+        (_, n) => Err(Error::with_kind(
             crate::ErrorKind::Codec,
-            format_args!("{} bytes are left over after the last argument", rest.len()),
+            format_args!("{n} bytes are left over after the last argument"),
         )),
-    }
+    })
 }
 
 /// Lends an owned argument to a function that borrows it.

@@ -95,7 +95,7 @@ fn init(actor: &Actor) -> TokenStream {
     };
     quote! {
         async fn init(
-            #arguments: &[u8],
+            #arguments: #private::Payload,
         ) -> ::core::result::Result<::core::result::Result<Self, ::std::string::String>, #root::Error> {
             let #names = #private::decoded(#arguments, |#unused| #decode)?;
             ::core::result::Result::Ok(#made)

@@ -3,7 +3,7 @@
 use crate::error::{CallError, Error, ErrorKind, Never, Result};
 use crate::os::clock;
 use crate::process::control;
-use bytes::Bytes;
+use crate::wire::attach::Payload;
 use futures::future::BoxFuture;
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -54,7 +54,7 @@ pub struct Call<T, E = Never> {
     handle: Arc<Handle>,
     method: u32,
     name: &'static str,
-    arguments: Result<Bytes>,
+    arguments: Result<Payload>,
     decode: Decoders<T, E>,
     timeout: Option<Duration>,
     retries: u32,
@@ -81,13 +81,13 @@ pub fn call<M: Marker, T, E>(
     actor: &ActorRef<M>,
     method: u32,
     name: &'static str,
-    arguments: Result<Vec<u8>>,
+    arguments: Result<Payload>,
     decode: Decoders<T, E>,
 ) -> Call<T, E> {
     let limit = control::client().settings().frame_limit;
-    let arguments = arguments.and_then(|bytes| match bytes.len() {
+    let arguments = arguments.and_then(|payload| match payload.len() {
         size if size > limit => Err(Error::too_large(size, limit)),
-        _ => Ok(Bytes::from(bytes)),
+        _ => Ok(payload),
     });
     Call {
         handle: actor.handle().clone(),

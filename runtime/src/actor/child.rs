@@ -12,9 +12,8 @@ use crate::process::control::{self, Remote};
 use crate::process::page::{Page, Phase};
 use crate::process::{Newborn, StartMode};
 use crate::process::{last_words, reason};
-use crate::wire::codec;
+use crate::wire::attach::Payload;
 use crate::wire::control::{Attach, Birth, BodyKind, Done, Down, Up};
-use bytes::Bytes;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
@@ -54,7 +53,7 @@ pub(crate) fn identity() -> Option<&'static Identity> {
 }
 
 /// What a worker serves: given by the pool, which is above this floor.
-pub(crate) type WorkerBody = fn(Rc<Page>, Bytes) -> Rc<dyn Serve>;
+pub(crate) type WorkerBody = fn(Rc<Page>, Payload) -> Rc<dyn Serve>;
 
 /// Sets up what its events go to: given by the application, which is above this floor.
 pub(crate) type Observe = fn(&Birth, OwnedFd);
@@ -148,9 +147,9 @@ fn open_control(control: OwnedFd) -> Option<(link::Sender, Driver)> {
 async fn first(driver: &mut Driver) -> Option<(Birth, Vec<OwnedFd>)> {
     loop {
         let frame = driver.next().await?.ok()?;
-        match codec::decode(&frame.body).ok()? {
-            Down::Birth(birth) => return Some((*birth, frame.fds)),
-            Down::Wait => {}
+        match control::heard(frame).ok()? {
+            (Down::Birth(birth), fds) => return Some((*birth, fds)),
+            (Down::Wait, _) => {}
             _ => return None,
         }
     }
@@ -273,8 +272,8 @@ impl Life {
                 }
                 None => self.abandoned(),
             };
-            match codec::decode(&frame.body) {
-                Ok(down) => self.hear(down, frame.fds),
+            match control::heard(frame) {
+                Ok((down, fds)) => self.hear(down, fds),
                 Err(error) => {
                     eprintln!("procession: the host said what cannot be read: {error}");
                     self.abandoned();

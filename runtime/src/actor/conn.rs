@@ -14,8 +14,8 @@ use crate::exit::ExitReason;
 use crate::link::credit::{Credit, Window};
 use crate::link::{self, Driver, Incoming};
 use crate::process::control::{self, Answered};
+use crate::wire::attach::Payload;
 use crate::wire::control::{Fate, LinkId, Salvage, Settings};
-use bytes::Bytes;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,7 +47,7 @@ pub(crate) struct Conn {
 #[derive(Debug)]
 pub(crate) struct Answer {
     /// What came before its end: of a pool's chunk only.
-    pub(crate) parts: Vec<Bytes>,
+    pub(crate) parts: Vec<Payload>,
     pub(crate) reply: Reply,
 }
 
@@ -55,8 +55,8 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) enum Reply {
     /// The value, and the number in the frame's header beside it.
-    Value(Bytes, u64),
-    Failed(Bytes),
+    Value(Payload, u64),
+    Failed(Payload),
     Fault(Error),
     Died {
         reason: ExitReason,
@@ -89,6 +89,11 @@ impl Conn {
     /// Whether it takes messages.
     pub(super) fn is_open(&self) -> bool {
         !self.closed.load(Ordering::Acquire) && lock(&self.fate).is_empty()
+    }
+
+    /// Whether a message can go over this link, whatever its incarnation.
+    pub(super) fn allows(&self, body: &Payload) -> Result<()> {
+        Ok(self.sender.allows(body.len(), body.fds.len())?)
     }
 
     /// Closes it, once all that was accepted is on its way.
@@ -222,10 +227,10 @@ impl Reply {
         error: fn(&mut &[u8]) -> Result<E>,
     ) -> Result<T, CallError<E>> {
         match self {
-            Reply::Value(bytes, _) => value(&mut &bytes[..]).map_err(CallError::Other),
-            Reply::Failed(bytes) => {
-                Err(error(&mut &bytes[..]).map_or_else(CallError::Other, CallError::Failed))
-            }
+            Reply::Value(payload, _) => payload.decode(value).map_err(CallError::Other),
+            Reply::Failed(payload) => Err(payload
+                .decode(error)
+                .map_or_else(CallError::Other, CallError::Failed)),
             Reply::Fault(error) => Err(CallError::from_fault(error)),
             Reply::Died { reason, begun, .. } => Err(CallError::Died { reason, begun }),
         }

@@ -7,10 +7,11 @@
 use crate::error::{Error, Result};
 use crate::exit::ExitReason;
 use crate::process::page::Page;
+use crate::wire::attach::{Lent, Payload};
 use crate::wire::codec;
 use crate::wire::control::Done;
-use bytes::Bytes;
 use futures::future::LocalBoxFuture;
+use std::cell::RefCell;
 use std::fmt::{self, Display};
 use std::future::Future;
 use std::rc::Rc;
@@ -81,7 +82,7 @@ pub trait Actor: Sized + 'static {
     #[doc(hidden)]
     fn row() -> &'static Row;
     #[doc(hidden)]
-    fn init(arguments: &[u8]) -> impl Future<Output = Result<Result<Self, String>>>;
+    fn init(arguments: Payload) -> impl Future<Output = Result<Result<Self, String>>>;
     #[doc(hidden)]
     fn terminate(&mut self, reason: &ExitReason) -> impl Future<Output = ()> {
         let _ = reason;
@@ -117,13 +118,13 @@ pub enum Run<A> {
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Invocation {
-    pub(crate) body: Bytes,
+    pub(crate) body: RefCell<Payload>,
 }
 
 impl Invocation {
-    /// The encoded arguments, one after another.
-    pub fn arguments(&self) -> &[u8] {
-        &self.body
+    /// The encoded arguments, one after another: they can be had once.
+    pub fn arguments(&self) -> Payload {
+        self.body.take()
     }
 }
 
@@ -131,8 +132,8 @@ impl Invocation {
 #[doc(hidden)]
 #[derive(Debug)]
 pub enum Outcome {
-    Value(Vec<u8>),
-    Failed(Vec<u8>),
+    Value(Payload),
+    Failed(Payload),
     Fault(Error),
 }
 
@@ -147,10 +148,9 @@ impl Outcome {
         Self::written(encode, Outcome::Failed)
     }
 
-    fn written(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>, wrap: fn(Vec<u8>) -> Outcome) -> Outcome {
-        let mut out = Vec::new();
-        match encode(&mut out) {
-            Ok(()) => wrap(out),
+    fn written(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>, wrap: fn(Payload) -> Outcome) -> Outcome {
+        match Payload::encode(encode) {
+            Ok(payload) => wrap(payload),
             Err(error) => Outcome::Fault(error),
         }
     }
@@ -158,13 +158,13 @@ impl Outcome {
 
 /// How a task is entered: once in a process of its own, or for a chunk of a pool's items.
 pub(crate) struct TaskEntry {
-    pub(crate) run: fn(Bytes, Rc<Page>) -> LocalBoxFuture<'static, Done>,
+    pub(crate) run: fn(Payload, Rc<Page>) -> LocalBoxFuture<'static, Done>,
     pub(crate) chunk: for<'a> fn(&'a mut dyn Chunk) -> LocalBoxFuture<'a, ()>,
 }
 
 /// How a service is entered.
 pub(crate) struct ServiceEntry {
-    pub(crate) run: fn(Bytes, Rc<Page>) -> LocalBoxFuture<'static, Done>,
+    pub(crate) run: fn(Payload, Rc<Page>) -> LocalBoxFuture<'static, Done>,
 }
 
 /// What the `init` of an actor came to.
@@ -172,15 +172,15 @@ type Init = Result<Rc<dyn Serve>, String>;
 
 /// How an actor is entered.
 pub(crate) struct ActorEntry {
-    pub(crate) init: fn(Bytes, Rc<Page>) -> LocalBoxFuture<'static, Init>,
+    pub(crate) init: fn(Payload, Rc<Page>) -> LocalBoxFuture<'static, Init>,
     pub(crate) methods: fn() -> Vec<&'static str>,
 }
 
 /// Some items of a pool, handed out one by one to the task that maps them.
 pub(crate) trait Chunk {
     /// The encoded input of the next item, which has begun from here on: reading it runs the user's code too.
-    fn next(&mut self) -> Option<&[u8]>;
-    /// The item is done: the outcome, written by `encode`.
+    fn next(&mut self) -> Option<Lent<'_>>;
+    /// The item is done: the outcome, written by `encode`, which may attach descriptors.
     fn done(&mut self, kind: ItemKind, encode: &mut dyn FnMut(&mut Vec<u8>) -> Result<()>);
     /// Whether the results must leave before the next item.
     fn is_full(&self) -> bool;
@@ -223,9 +223,9 @@ impl ActorEntry {
     }
 }
 
-fn run_task<T: Task>(input: Bytes, page: Rc<Page>) -> LocalBoxFuture<'static, Done> {
+fn run_task<T: Task>(input: Payload, page: Rc<Page>) -> LocalBoxFuture<'static, Done> {
     Box::pin(async move {
-        let input = match T::decode_input(&mut &input[..]) {
+        let input = match input.decode(T::decode_input) {
             Ok(input) => input,
             Err(error) => return Done::Fault(error),
         };
@@ -236,31 +236,31 @@ fn run_task<T: Task>(input: Bytes, page: Rc<Page>) -> LocalBoxFuture<'static, Do
                 let text = format!("{error:#}");
                 encoded(
                     |out| T::encode_error(&error, out),
-                    |bytes| Done::Failed(bytes, text),
+                    |payload| Done::Failed(payload, text),
                 )
             }
         }
     })
 }
 
-fn run_service<S: Service>(input: Bytes, page: Rc<Page>) -> LocalBoxFuture<'static, Done> {
+fn run_service<S: Service>(input: Payload, page: Rc<Page>) -> LocalBoxFuture<'static, Done> {
     Box::pin(async move {
-        let input = match S::decode_input(&mut &input[..]) {
+        let input = match input.decode(S::decode_input) {
             Ok(input) => input,
             Err(error) => return Done::Fault(error),
         };
         page.begin(0, 1);
         match S::call(input).await {
-            Ok(()) => Done::Value(Bytes::new()),
-            Err(error) => Done::Failed(Bytes::new(), format!("{error:#}")),
+            Ok(()) => Done::Value(Payload::default()),
+            Err(error) => Done::Failed(Payload::default(), format!("{error:#}")),
         }
     })
 }
 
 fn run_chunk<T: Task>(chunk: &mut dyn Chunk) -> LocalBoxFuture<'_, ()> {
     Box::pin(async move {
-        while let Some(mut item) = chunk.next() {
-            let input = match T::decode_input(&mut item) {
+        while let Some(item) = chunk.next() {
+            let input = match item.decode(T::decode_input) {
                 Ok(input) => input,
                 Err(error) => {
                     chunk.done(ItemKind::Fault, &mut |out| Ok(codec::encode(&error, out)?));
@@ -280,18 +280,17 @@ fn run_chunk<T: Task>(chunk: &mut dyn Chunk) -> LocalBoxFuture<'_, ()> {
     })
 }
 
-fn init_actor<A: Actor>(input: Bytes, page: Rc<Page>) -> LocalBoxFuture<'static, Init> {
+fn init_actor<A: Actor>(input: Payload, page: Rc<Page>) -> LocalBoxFuture<'static, Init> {
     Box::pin(async move {
         page.begin(0, 1);
-        let actor = A::init(&input).await.map_err(|error| format!("{error:#}"))??;
+        let actor = A::init(input).await.map_err(|error| format!("{error:#}"))??;
         Ok(Rc::new(Room::new(actor, page)) as Rc<dyn Serve>)
     })
 }
 
-fn encoded(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>, wrap: impl FnOnce(Bytes) -> Done) -> Done {
-    let mut out = Vec::new();
-    match encode(&mut out) {
-        Ok(()) => wrap(out.into()),
+fn encoded(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>, wrap: impl FnOnce(Payload) -> Done) -> Done {
+    match Payload::encode(encode) {
+        Ok(payload) => wrap(payload),
         Err(error) => Done::Fault(error),
     }
 }

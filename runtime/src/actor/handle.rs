@@ -6,6 +6,7 @@
 use crate::error::{CallError, Error, ErrorKind, Result};
 use crate::exit::KillCause;
 use crate::process::control;
+use crate::wire::attach::Payload;
 use crate::wire::codec;
 use crate::wire::control::{Answer, Cap, ChildId, DeadLetter, Info, Request, Target};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -244,7 +245,7 @@ impl<M: Marker> ActorRef<M> {
             value: |bytes| Ok(codec::decode_next(bytes)?),
             error: |_| Err(Error::msg("an actor cannot fail to count")),
         };
-        let call: Call<u64> = call(self, IN_FLIGHT, "in_flight", Ok(Vec::new()), decode);
+        let call: Call<u64> = call(self, IN_FLIGHT, "in_flight", Ok(Payload::default()), decode);
         Ok(call.await?)
     }
 

@@ -15,17 +15,17 @@
 //! The recent messages lie in a line indexed by number, so that the common case is a push and a pop. A request that is
 //! still open when many behind it are settled moves out of the line, so that the line is as short as what is open.
 
-use bytes::Bytes;
+use crate::wire::attach::Payload;
 use std::collections::{BTreeMap, VecDeque};
 
 /// A line longer than this puts what is open at its head aside.
 const LINE: usize = 256;
 
 /// A message, as it can be sent any number of times.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Letter {
     pub(crate) method: u32,
-    pub(crate) body: Bytes,
+    pub(crate) body: Payload,
     /// When it is no longer wanted, in nanoseconds of the monotonic clock; 0: always wanted.
     pub(crate) deadline: u64,
     /// Whether its sender waits for an answer.
@@ -78,12 +78,12 @@ pub(crate) enum Verdict<W> {
     Died { number: u64, waiter: W, begun: bool },
     /// It was never sent, as far as anybody can tell: its sender decides.
     Returned(W),
-    /// A one-way message died in the middle.
-    Lost(Letter),
+    /// A one-way message to this method died in the middle.
+    Lost(u32),
     /// It has killed too many incarnations.
     Poisonous {
         number: u64,
-        letter: Letter,
+        method: u32,
         waiter: Option<W>,
         deaths: u32,
     },
@@ -296,7 +296,7 @@ impl<W> Entry<W> {
     fn begin(&mut self) -> bool {
         self.begun = true;
         if self.letter.retries == 0 {
-            self.letter.body = Bytes::new();
+            self.letter.body = Payload::default();
         }
         !self.letter.answered && self.letter.retries == 0
     }
@@ -334,7 +334,7 @@ impl<W> Entry<W> {
         Err(match self.waiter {
             _ if self.deaths >= poisonous => Some(Verdict::Poisonous {
                 number,
-                letter: self.letter,
+                method: self.letter.method,
                 waiter: self.waiter,
                 deaths: self.deaths,
             }),
@@ -343,7 +343,7 @@ impl<W> Entry<W> {
                 waiter,
                 begun,
             }),
-            None if unfinished == Some(true) => Some(Verdict::Lost(self.letter)),
+            None if unfinished == Some(true) => Some(Verdict::Lost(self.letter.method)),
             None => None,
         })
     }
@@ -357,7 +357,7 @@ mod tests {
     fn letter(answered: bool, retries: u32, keep: bool) -> Letter {
         Letter {
             method: 0,
-            body: Bytes::from_static(b"x"),
+            body: Payload::from(b"x".to_vec()),
             deadline: 0,
             answered,
             retries,

@@ -17,6 +17,7 @@ use crate::exit::ExitReason;
 use crate::link::Incoming;
 use crate::link::credit::Credit;
 use crate::process::control::{self, Answered};
+use crate::wire::attach::Payload;
 use crate::wire::codec;
 use crate::wire::control::{Bequest, DeadCause, DeadReport, Fate, Request, Target};
 use crate::wire::frame::{Head, Kind};
@@ -66,7 +67,7 @@ struct Books {
 struct Waiting {
     answer: oneshot::Sender<Answer>,
     /// What has come of it.
-    parts: Vec<Bytes>,
+    parts: Vec<Payload>,
 }
 
 /// Keeps the connection of a peer open.
@@ -148,6 +149,9 @@ impl Peer {
                 Some(conn) => conn,
                 None => self.connect().await?,
             };
+            if let Some((letter, _)) = &posting {
+                conn.allows(&letter.body)?;
+            }
             if conn.window.take(size).await.is_err() {
                 continue;
             }
@@ -166,7 +170,7 @@ impl Peer {
         let (mut head, body) = (letter.head(), letter.body.clone());
         let number = books.ledger.accept(letter, waiter);
         head.seq = number;
-        if conn.sender.send(head, body, Vec::new()).is_err() {
+        if conn.sender.send(head, body.bytes, body.fds).is_err() {
             *posting = books.ledger.withdraw();
             return None;
         }
@@ -241,7 +245,8 @@ impl Peer {
                         seq: number,
                         ..letter.head()
                     };
-                    conn.sender.send(head, letter.body.clone(), Vec::new()).ok()?;
+                    let Payload { bytes, fds } = letter.body.clone();
+                    conn.sender.send(head, bytes, fds).ok()?;
                     sent = number;
                 }
                 // It was taken back in the meantime.
@@ -306,13 +311,13 @@ impl Peer {
     pub(super) fn hear(&self, conn: &Arc<Conn>, frame: Incoming) -> Result<(), String> {
         let Head { kind, seq, aux, .. } = frame.head;
         let reply = match kind {
-            Kind::Reply => Reply::Value(frame.body, aux),
-            Kind::Failed => Reply::Failed(frame.body),
+            Kind::Reply => Reply::Value(Payload::received(frame.body, frame.fds), aux),
+            Kind::Failed => Reply::Failed(Payload::received(frame.body, frame.fds)),
             Kind::Fault => Reply::Fault(codec::decode(&frame.body).map_err(|e| e.to_string())?),
             Kind::Part => {
                 let mut books = lock(&self.books);
                 if let Some(waiting) = books.ledger.waiter(seq).filter(|_| seq > 0) {
-                    waiting.parts.push(frame.body);
+                    waiting.parts.push(Payload::received(frame.body, frame.fds));
                 }
                 return Ok(());
             }
@@ -400,15 +405,15 @@ impl Peer {
             } => died(waiter, number, begun),
             // It came too late for an actor that stopped in order, and lost nothing by it.
             Verdict::Returned(waiter) => drop(waiter),
-            Verdict::Lost(letter) => self.report(letter.method, DeadCause::Died(fate.reason.clone())),
+            Verdict::Lost(method) => self.report(method, DeadCause::Died(fate.reason.clone())),
             Verdict::Poisonous {
                 number,
-                letter,
+                method,
                 waiter,
                 deaths,
             } => {
                 let reason = fate.reason.clone();
-                self.report(letter.method, DeadCause::Poisonous { deaths, reason });
+                self.report(method, DeadCause::Poisonous { deaths, reason });
                 if let Some(waiter) = waiter {
                     died(waiter, number, true);
                 }

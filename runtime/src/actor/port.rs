@@ -6,6 +6,7 @@ use crate::link::{self, Incoming};
 use crate::os::clock;
 use crate::process::control::Remote;
 use crate::process::page::{Page, Running};
+use crate::wire::attach::{Descriptors, Payload};
 use crate::wire::codec;
 use crate::wire::control::{Attach, LinkId, Settings, Up};
 use crate::wire::frame::{Head, Kind};
@@ -50,6 +51,8 @@ pub(crate) struct Message {
     pub(crate) seq: u64,
     pub(crate) method: u32,
     pub(crate) body: Bytes,
+    /// What goes with the body, until it is decoded.
+    pub(crate) fds: RefCell<Descriptors>,
     /// Whether anybody waits for an answer.
     pub(crate) answered: bool,
     /// When it is no longer wanted, in nanoseconds of the monotonic clock; 0: always wanted.
@@ -105,11 +108,13 @@ impl Port {
                     .arrived(frame.body.len() as u64)
                     .map_err(|fault| fault.to_string())?;
                 let answered = kind == Kind::Request;
+                let Payload { bytes: body, fds } = Payload::received(frame.body, frame.fds);
                 Ok(Some(Message {
                     port: self.clone(),
                     seq,
                     method,
-                    body: frame.body,
+                    body,
+                    fds: fds.into(),
                     answered,
                     deadline: aux,
                     waits: true.into(),
@@ -154,12 +159,12 @@ impl Port {
             aux,
             ..Head::new(Kind::Credit)
         };
-        self.send(head, Bytes::new());
+        self.send(head, Payload::default());
     }
 
-    fn send(&self, head: Head, body: Bytes) {
+    fn send(&self, head: Head, body: Payload) {
         // A client that is gone needs no answer.
-        let _ = self.sender.send(head, body, Vec::new());
+        let _ = self.sender.send(head, body.bytes, body.fds);
     }
 
     /// The client is gone: what it waited for is cancelled at its next await. One-way messages go on.
@@ -209,6 +214,14 @@ impl Message {
         running
     }
 
+    /// What there is to decode: it can be had once.
+    pub(crate) fn payload(&self) -> Payload {
+        Payload {
+            bytes: self.body.clone(),
+            fds: self.fds.take(),
+        }
+    }
+
     /// Whether its deadline has passed. Then it is not begun.
     pub(crate) fn is_late(&self) -> bool {
         self.deadline > 0 && clock::monotonic() > self.deadline
@@ -246,19 +259,19 @@ impl Message {
     pub(crate) fn settle(&self, outcome: Outcome) {
         self.port.running.borrow_mut().remove(&self.seq);
         match outcome {
-            Outcome::Value(bytes) => self.answer(Kind::Reply, 0, bytes.into()),
-            Outcome::Failed(bytes) => self.answer(Kind::Failed, 0, bytes.into()),
+            Outcome::Value(payload) => self.answer(Kind::Reply, 0, payload),
+            Outcome::Failed(payload) => self.answer(Kind::Failed, 0, payload),
             Outcome::Fault(error) => self.fault(&error),
         }
     }
 
     /// Sends a part of the answer of a chunk.
-    pub(crate) fn part(&self, body: Bytes) {
+    pub(crate) fn part(&self, body: Payload) {
         self.answer(Kind::Part, 0, body);
     }
 
     /// Sends the last part of the answer of a chunk, and how long it took.
-    pub(crate) fn finish(&self, body: Bytes, nanos: u64) {
+    pub(crate) fn finish(&self, body: Payload, nanos: u64) {
         self.port.running.borrow_mut().remove(&self.seq);
         self.answer(Kind::Reply, nanos, body);
     }
@@ -273,9 +286,10 @@ impl Message {
         }
     }
 
-    fn answer(&self, kind: Kind, aux: u64, body: Bytes) {
-        if body.len() > self.port.limit {
-            return self.fault(&Error::too_large(body.len(), self.port.limit));
+    fn answer(&self, kind: Kind, aux: u64, body: Payload) {
+        match self.port.sender.allows(body.len(), body.fds.len()) {
+            Err(refused) => return self.fault(&refused.into()),
+            Ok(()) => {}
         }
         if self.answered {
             self.port.send(

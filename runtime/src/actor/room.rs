@@ -131,7 +131,7 @@ impl<A: Actor> Room<A> {
 
 fn invocation(message: &Message) -> Invocation {
     Invocation {
-        body: message.body.clone(),
+        body: message.payload().into(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! no system calls and no descriptors of its own.
 
 use crate::os::socket::Received;
+use crate::wire::attach::{Attached, Descriptors};
 use bytes::{BufMut, BytesMut};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -98,7 +99,7 @@ impl Drop for End {
 
 impl Channel {
     /// Writes what fits, and with its first byte the descriptors.
-    pub(super) fn write(&self, bytes: &[IoSlice<'_>], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
+    pub(super) fn write(&self, bytes: &[IoSlice<'_>], fds: &mut Descriptors) -> io::Result<usize> {
         let mut state = self.state();
         let n = state.write(bytes, fds)?;
         let waker = state.reader.take();
@@ -136,7 +137,7 @@ impl State {
         CAPACITY - self.bytes.len()
     }
 
-    fn write(&mut self, bytes: &[IoSlice<'_>], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
+    fn write(&mut self, bytes: &[IoSlice<'_>], fds: &mut Descriptors) -> io::Result<usize> {
         if self.reader_gone || self.writer_gone {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -145,7 +146,9 @@ impl State {
         }
         if !fds.is_empty() {
             let position = self.n_read + self.bytes.len() as u64;
-            self.fds.push_back((position, std::mem::take(fds)));
+            // As a socket does it: what is read is the reader's own.
+            let read = fds.drain(..).map(|fd| Attached(fd).into_owned());
+            self.fds.push_back((position, read.collect::<io::Result<_>>()?));
         }
         let before = self.bytes.len();
         for slice in bytes {

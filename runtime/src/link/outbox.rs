@@ -6,12 +6,12 @@
 
 use super::port::Sink;
 use super::sender::Body;
+use crate::wire::attach::Descriptors;
 use crate::wire::frame::Head;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem;
-use std::os::fd::OwnedFd;
 use std::task::Waker;
 
 /// An owned body of at least this size is not copied.
@@ -64,7 +64,7 @@ pub(super) struct Batch {
 struct Segment {
     bytes: Chunk,
     /// They travel with the segment's first byte.
-    fds: Vec<OwnedFd>,
+    fds: Descriptors,
 }
 
 #[derive(Debug)]
@@ -75,7 +75,7 @@ enum Chunk {
 
 impl Queue {
     /// Appends a frame whose head states the descriptors.
-    pub(super) fn push(&mut self, head: Head, body: Body<'_>, fds: Vec<OwnedFd>) {
+    pub(super) fn push(&mut self, head: Head, body: Body<'_>, fds: Descriptors) {
         let header = head.to_bytes(body.len());
         let glued = self.glue(fds);
         glued.extend_from_slice(&header);
@@ -96,7 +96,7 @@ impl Queue {
     }
 
     /// The buffer to append a frame to: the last one, or a new one that begins with `fds`.
-    fn glue(&mut self, fds: Vec<OwnedFd>) -> &mut Vec<u8> {
+    fn glue(&mut self, fds: Descriptors) -> &mut Vec<u8> {
         let last = self.segments.back();
         if !fds.is_empty()
             || !matches!(

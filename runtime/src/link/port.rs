@@ -15,6 +15,7 @@ use super::outbox::Flushed;
 use crate::os::fifo;
 use crate::os::reactor::register;
 use crate::os::socket::{self, Received};
+use crate::wire::attach::Descriptors;
 use bytes::BytesMut;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -148,7 +149,7 @@ impl Sink {
     }
 
     /// Writes what fits; `fds` go with its first byte and are then gone from here.
-    pub(super) fn write(&self, bytes: &[IoSlice<'_>], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
+    pub(super) fn write(&self, bytes: &[IoSlice<'_>], fds: &mut Descriptors) -> io::Result<usize> {
         match self {
             Sink::Socket(fd) => socket::send(fd.as_fd(), bytes, fds).inspect(|_| fds.clear()),
             Sink::Pipe(fd) => fifo::write(fd.as_fd(), bytes),

@@ -3,12 +3,12 @@
 use super::outbox::{Batch, Flushed, Queue};
 use super::port::Sink;
 use crate::os::socket::MAX_DESCRIPTORS;
+use crate::wire::attach::Descriptors;
 use crate::wire::frame::{FrameCodec, FrameError, HEADER, Head};
 use crate::{Error, ErrorKind};
 use bytes::Bytes;
 use nix::errno::Errno;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::Waker;
@@ -90,7 +90,7 @@ impl Sender {
         &self,
         mut head: Head,
         body: impl Into<Body<'a>>,
-        fds: Vec<OwnedFd>,
+        fds: Descriptors,
     ) -> Result<(), NotSent> {
         let body = body.into();
         self.allows(body.len(), fds.len())?;

@@ -13,6 +13,7 @@ use std::future::Future;
 use std::io::{IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -546,10 +547,10 @@ async fn a_view_that_is_kept_does_not_change(kind: LinkKind) {
 
 // What only some transports can do.
 
-fn a_file(text: &str) -> OwnedFd {
+fn a_file(text: &str) -> Arc<OwnedFd> {
     let (read, write) = nix::unistd::pipe().unwrap();
     File::from(write).write_all(text.as_bytes()).unwrap();
-    read
+    Arc::new(read)
 }
 
 fn text_of(fd: OwnedFd) -> String {
@@ -599,7 +600,7 @@ async fn descriptors_are_close_on_exec_when_they_arrive() {
 async fn as_many_descriptors_as_the_kernel_takes_go_with_a_frame_and_no_more() {
     let ((a, mut a_driver), (_b, mut b)) = connect(LinkKind::Socket, DEFAULT_LIMIT);
     let one = a_file("x");
-    let many = |n| (0..n).map(|_| one.try_clone().unwrap()).collect::<Vec<_>>();
+    let many = |n| vec![one.clone(); n];
     let error = a
         .send(tell(0), Vec::new(), many(MAX_DESCRIPTORS + 1))
         .unwrap_err();
@@ -747,7 +748,8 @@ async fn an_end_can_be_taken_apart_sent_and_put_together() {
     for kind in [LinkKind::Socket, LinkKind::Pipe] {
         let ((a, mut a_driver), (_b, mut b)) = connect(LinkKind::Socket, DEFAULT_LIMIT);
         let (here, there) = pair(kind).unwrap();
-        a.send(tell(0), Vec::new(), there.into_descriptors()).unwrap();
+        let fds = there.into_descriptors().into_iter().map(Arc::new).collect();
+        a.send(tell(0), Vec::new(), fds).unwrap();
         a_driver.flush_now();
         let there = Transport::from_descriptors(receive(&mut b).await.fds).unwrap();
         let (sender, mut driver) = open(here, DEFAULT_LIMIT).unwrap();

@@ -4,28 +4,27 @@ use crate::actor::conn::{Answer, Reply};
 use crate::actor::contract::Task;
 use crate::error::{Error, Result, TaskError};
 use crate::exit::ExitReason;
+use crate::wire::attach::{Lent, Payload};
 use crate::wire::codec;
 use crate::wire::control::Salvage;
-use bytes::Bytes;
-use std::ops::Range;
 use std::time::Duration;
 
-use super::worker::ITEM_HEADER;
+use super::parts::{Parts, Place};
 use super::workers::is_timeout;
 
 /// Items that go to a worker together.
 #[derive(Debug)]
 pub(super) struct Chunk<I> {
     pub(super) items: Vec<Item<I>>,
-    /// Their encoded inputs, each with its length before it.
-    pub(super) body: Bytes,
+    /// Their encoded inputs, each with its header before it.
+    pub(super) body: Payload,
 }
 
 impl<I> Default for Chunk<I> {
     fn default() -> Self {
         Chunk {
             items: Vec::new(),
-            body: Bytes::new(),
+            body: Payload::default(),
         }
     }
 }
@@ -39,7 +38,7 @@ pub(super) struct Item<I> {
     /// How often it may yet run again.
     pub(super) retries: u32,
     /// Where its encoded input is in the body.
-    pub(super) place: Range<usize>,
+    pub(super) place: Place,
 }
 
 /// An item that is to be sent again.
@@ -48,7 +47,7 @@ pub(super) struct Again<I> {
     pub(super) idx: u64,
     pub(super) input: I,
     pub(super) retries: u32,
-    pub(super) bytes: Bytes,
+    pub(super) body: Payload,
 }
 
 /// The outcome of a task. Its error is large, and rare.
@@ -95,11 +94,11 @@ pub(super) fn sort<T: Task, I>(
         }
     };
     for part in parts {
-        sorted.take(&mut items, &mut Results(&part));
+        sorted.take(&mut items, &mut Parts::new(&part.bytes, part.fds));
     }
     match reply {
         Reply::Value(last, nanos) => {
-            sorted.take(&mut items, &mut Results(&last));
+            sorted.take(&mut items, &mut Parts::new(&last.bytes, last.fds));
             sorted.nanos = Some(nanos);
             sorted.fail(items, &Error::msg("the worker gave no result for this item"));
         }
@@ -122,7 +121,7 @@ pub(super) fn sort<T: Task, I>(
                         idx,
                         input,
                         retries,
-                        bytes: body.slice(place),
+                        body: place.of(&body),
                     }
                 },
             );
@@ -137,7 +136,7 @@ pub(super) fn sort<T: Task, I>(
 
 impl<T: Task, I> Sorted<T, I> {
     /// Takes results for the items that are next.
-    fn take(&mut self, items: &mut impl Iterator<Item = Item<I>>, results: &mut Results<'_>) {
+    fn take(&mut self, items: &mut impl Iterator<Item = Item<I>>, results: &mut Parts<'_>) {
         for result in results {
             let Some(Item { idx, input, .. }) = items.next() else {
                 break;
@@ -152,7 +151,7 @@ impl<T: Task, I> Sorted<T, I> {
 
     /// Takes what was in a dead worker's outbox: those of its results that came already are passed over.
     fn salvage(&mut self, items: &mut impl Iterator<Item = Item<I>>, Salvage { base, results, .. }: Salvage) {
-        let mut results = Results(&results);
+        let mut results = Parts::new(&results, Vec::new());
         let Some(came) = (self.done.len() as u64).checked_sub(base) else {
             return;
         };
@@ -190,28 +189,16 @@ impl<T: Task, I> Sorted<T, I> {
     }
 }
 
-/// Results one after another, as a worker wrote them. Malformed ones end it.
-struct Results<'a>(&'a [u8]);
-
-impl<'a> Iterator for Results<'a> {
-    type Item = (u8, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (&[kind, ref length @ ..], rest) = self.0.split_first_chunk::<ITEM_HEADER>()?;
-        let (result, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        self.0 = rest;
-        Some((kind, result))
-    }
-}
-
-fn decode<T: Task>((kind, mut bytes): (u8, &[u8])) -> Outcome<T> {
+fn decode<T: Task>((kind, result): (u8, Lent<'_>)) -> Outcome<T> {
     let error = match kind {
-        0 => match T::decode_output(&mut bytes) {
+        0 => match result.decode(T::decode_output) {
             Ok(output) => return Ok(output),
             Err(error) => TaskError::Other(error),
         },
-        1 => T::decode_error(&mut bytes).map_or_else(TaskError::Other, TaskError::Failed),
-        2 => TaskError::Other(codec::decode(bytes).unwrap_or_else(Error::from)),
+        1 => result
+            .decode(T::decode_error)
+            .map_or_else(TaskError::Other, TaskError::Failed),
+        2 => TaskError::Other(codec::decode(result.bytes).unwrap_or_else(Error::from)),
         other => TaskError::Other(Error::msg(format_args!("a worker gave a result of kind {other}"))),
     };
     Err(Box::new(error))

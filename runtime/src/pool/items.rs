@@ -4,14 +4,12 @@ use crate::actor::conn::Answer;
 use crate::actor::contract::Task;
 use crate::error::{Error, Result, TaskError};
 use crate::process::control;
-use bytes::Bytes;
 use futures::Stream;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -19,6 +17,7 @@ use tokio::sync::TryAcquireError;
 use tokio::task::JoinHandle;
 
 use super::chunk::{Again, Chunk, Done, Item, Outcome, Sorted, sort};
+use super::parts::{Place, Writer};
 use super::progress::Progress;
 use super::sizing::{DEPTH, MOST_BYTES, Sizing};
 use super::workers::{Turn, Workers, closed};
@@ -299,20 +298,19 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
 
     /// The next chunk: an item that must go alone, or those to be sent again, or inputs.
     fn chunk(&mut self) -> Chunk<Kept<T, K>> {
-        let mut body = Vec::new();
+        let mut body = Writer::default();
         let mut items = Vec::new();
         if let Some(alone) = self.alone.pop_front() {
             resend(alone, &mut items, &mut body);
             return Chunk {
                 items,
-                body: body.into(),
+                body: body.into_payload(),
             };
         }
         let size = self.sizing.next(self.left());
         items.reserve(size.min(MOST_RESERVED));
         while items.len() < size && body.len() < MOST_BYTES && self.done.len() < MOST_REFUSED {
-            let is_too_much =
-                |again: &Again<_>| !items.is_empty() && body.len() + again.bytes.len() > self.limit;
+            let is_too_much = |again: &Again<_>| !items.is_empty() && !body.fits(&again.body, self.limit);
             if self.again.front().is_some_and(is_too_much) {
                 break;
             }
@@ -328,12 +326,12 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
             self.next += 1;
             match self.encode(&input, &mut body) {
                 // It does not fit with those before it, and is the first of the next chunk.
-                Ok(place) if !items.is_empty() && place.end > self.limit => {
+                Ok(place) if !items.is_empty() && body.is_too_much(self.limit) => {
                     self.again.push_front(Again {
                         idx,
                         input: K::keep(input),
                         retries: self.retries,
-                        bytes: body.split_off(place.start).into(),
+                        body: body.split_off(&place),
                     });
                     break;
                 }
@@ -348,26 +346,14 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
         }
         Chunk {
             items,
-            body: Bytes::from(body),
+            body: body.into_payload(),
         }
     }
 
-    fn encode(&self, input: &T::Input, body: &mut Vec<u8>) -> Result<Range<usize>> {
+    fn encode(&self, input: &T::Input, body: &mut Writer) -> Result<Place> {
         T::row().registered()?;
-        let start = body.len();
-        body.extend([0; 4]);
-        let encoded = T::encode_input(input, body).and_then(|()| match body.len() - start {
-            // A chunk of one item has to fit into a frame.
-            size if size > self.limit => Err(Error::too_large(size, self.limit)),
-            _ => Ok(()),
-        });
-        if let Err(error) = encoded {
-            body.truncate(start);
-            return Err(error);
-        }
-        let length = (body.len() - start - 4) as u32;
-        body[start..start + 4].copy_from_slice(&length.to_le_bytes());
-        Ok(start..body.len())
+        // A chunk of one item has to fit into a frame.
+        body.push(0, self.limit, |out| T::encode_input(input, out))
     }
 
     fn refuse(&mut self, idx: u64, input: Kept<T, K>, error: Error) {
@@ -397,20 +383,18 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
     }
 }
 
-fn resend<K>(again: Again<K>, items: &mut Vec<Item<K>>, body: &mut Vec<u8>) {
+fn resend<K>(again: Again<K>, items: &mut Vec<Item<K>>, body: &mut Writer) {
     let Again {
         idx,
         input,
         retries,
-        bytes,
+        body: part,
     } = again;
-    let start = body.len();
-    body.extend_from_slice(&bytes);
     items.push(Item {
         idx,
         input,
         retries,
-        place: start..body.len(),
+        place: body.repeat(part),
     });
 }
 

@@ -8,6 +8,7 @@
 mod chunk;
 mod items;
 mod map;
+mod parts;
 mod progress;
 mod sizing;
 pub(crate) mod worker;

@@ -15,15 +15,14 @@ use crate::actor::work::Work;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exit::ExitReason;
 use crate::process::page::Page;
+use crate::wire::attach::{Lent, Payload};
 use crate::wire::codec;
-use bytes::Bytes;
 use futures::future::LocalBoxFuture;
 use std::rc::Rc;
 use std::time::Instant;
 use tokio::sync::Mutex;
 
-/// Before each item's encoded outcome: its kind and its length.
-pub(super) const ITEM_HEADER: usize = 5;
+use super::parts::{Parts, Place, Writer};
 
 /// Serves a pool.
 struct Worker {
@@ -34,10 +33,10 @@ struct Worker {
 }
 
 /// The body of a worker's process. Its input is one byte: whether items are timed.
-pub(crate) fn body(page: Rc<Page>, input: Bytes) -> Rc<dyn Serve> {
+pub(crate) fn body(page: Rc<Page>, input: Payload) -> Rc<dyn Serve> {
     Rc::new(Worker {
         page,
-        timed: input.first() == Some(&1),
+        timed: input.bytes.first() == Some(&1),
         turn: Rc::default(),
     })
 }
@@ -83,7 +82,7 @@ impl Worker {
         let begin = Instant::now();
         let mut run = Run::new(self, message);
         (task.chunk)(&mut run).await;
-        let results = Bytes::from(std::mem::take(&mut run.results));
+        let results = std::mem::take(&mut run.results).into_payload();
         drop(run);
         message.finish(results, begin.elapsed().as_nanos() as u64);
         // The next chunk takes the outbox over: what was in it has to be with the kernel by then.
@@ -97,15 +96,15 @@ struct Run<'a> {
     page: &'a Page,
     timed: bool,
     message: &'a Message,
-    /// Those that have not begun, each with its length before it.
-    items: &'a [u8],
+    /// Those that have not begun.
+    items: Parts<'a>,
     /// The item that is next, from 0.
     next: u64,
     /// Those of this chunk that were not sent yet.
-    results: Vec<u8>,
-    /// Where the last of them begins.
-    last: usize,
-    /// They are no longer all in the outbox, or are more than a message may hold.
+    results: Writer,
+    /// Where the last of them is.
+    last: Place,
+    /// They are no longer all in the outbox, which holds no descriptors, or are more than a message may hold.
     full: bool,
 }
 
@@ -114,8 +113,8 @@ impl<'a> Run<'a> {
         let page = &*worker.page;
         page.begin_chunk(message.port.slot, message.seq);
         page.begin(message.port.slot, message.seq);
-        let items = &message.body[..];
-        let results = Vec::with_capacity(items.len());
+        let items = Parts::new(&message.body, message.fds.take());
+        let results = Writer::with_capacity(message.body.len());
         Run {
             page,
             timed: worker.timed,
@@ -123,7 +122,7 @@ impl<'a> Run<'a> {
             items,
             next: 0,
             results,
-            last: 0,
+            last: Place::default(),
             full: false,
         }
     }
@@ -137,41 +136,31 @@ impl Drop for Run<'_> {
 }
 
 impl Run<'_> {
-    /// Whether the result that begins there can be sent.
-    fn fits(&self, start: usize) -> Result<()> {
-        let (size, limit) = (self.results.len() - start, self.message.port.limit());
-        match size {
-            size if size > limit => Err(Error::too_large(size, limit)),
-            _ => Ok(()),
-        }
+    /// The error in place of a result.
+    fn fault(&mut self, error: &Error) -> Place {
+        let kind = ItemKind::Fault as u8;
+        let text = self
+            .results
+            .push(kind, usize::MAX, |out| Ok(codec::encode(error, out)?));
+        text.or_else(|_| self.results.push(kind, usize::MAX, |_| Ok(())))
+            .unwrap_or_default()
     }
 }
 
 impl Chunk for Run<'_> {
-    fn next(&mut self) -> Option<&[u8]> {
-        let (length, rest) = self.items.split_first_chunk()?;
-        let (item, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        self.items = rest;
+    fn next(&mut self) -> Option<Lent<'_>> {
+        let (_, item) = self.items.next()?;
         self.next += 1;
         self.page.begin_item(self.next, self.timed);
         Some(item)
     }
 
     fn done(&mut self, kind: ItemKind, encode: &mut dyn FnMut(&mut Vec<u8>) -> Result<()>) {
-        let start = self.results.len();
-        self.results.extend([kind as u8, 0, 0, 0, 0]);
-        if let Err(error) = encode(&mut self.results).and_then(|()| self.fits(start)) {
-            self.results.truncate(start);
-            self.results.extend([ItemKind::Fault as u8, 0, 0, 0, 0]);
-            if codec::encode(&error, &mut self.results).is_err() {
-                self.results.truncate(start + ITEM_HEADER);
-            }
-        }
-        let length = (self.results.len() - start - ITEM_HEADER) as u32;
-        self.results[start + 1..start + ITEM_HEADER].copy_from_slice(&length.to_le_bytes());
-        self.last = start;
-        let in_outbox = self.page.push_outbox(&self.results[start..]);
-        self.full |= !in_outbox || self.results.len() > self.message.port.limit();
+        let limit = self.message.port.limit();
+        let pushed = self.results.push(kind as u8, limit, |out| encode(out));
+        self.last = pushed.unwrap_or_else(|error| self.fault(&error));
+        let in_outbox = self.last.fds.is_empty() && self.page.push_outbox(self.results.part(&self.last));
+        self.full |= !in_outbox || self.results.is_too_much(limit);
     }
 
     fn is_full(&self) -> bool {
@@ -181,13 +170,14 @@ impl Chunk for Run<'_> {
     fn flush(&mut self) -> LocalBoxFuture<'_, ()> {
         Box::pin(async move {
             let mut results = std::mem::take(&mut self.results);
-            if results.len() > self.message.port.limit() {
+            if results.is_too_much(self.message.port.limit()) {
                 // It is the last that made them too many: before it they were not.
-                let last = results.split_off(self.last);
-                self.message.part(Bytes::from(results));
-                results = last;
+                let last = results.split_off(&self.last);
+                self.message.part(results.into_payload());
+                self.message.part(last);
+            } else {
+                self.message.part(results.into_payload());
             }
-            self.message.part(Bytes::from(results));
             self.message.port.flushed().await;
             self.page.reset_outbox(self.next);
             self.full = false;

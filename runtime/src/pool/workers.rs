@@ -12,8 +12,8 @@ use crate::supervise::builder::encode;
 use crate::supervise::node::{self, Node, Work};
 use crate::supervise::spec::Policy;
 use crate::supervise::{Backoff, Intensity};
+use crate::wire::attach::Payload;
 use crate::wire::control::{self as wire, Body, BodyKind, Request, Target};
-use bytes::Bytes;
 use futures::future::try_join_all;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -141,7 +141,7 @@ impl Worker {
             shutdown: Some(Duration::ZERO),
             ..Policy::default()
         };
-        let input = Bytes::copy_from_slice(&[u8::from(timeout.is_some())]);
+        let input = vec![u8::from(timeout.is_some())].into();
         let process = node::Process {
             body: Body {
                 kind: BodyKind::Worker,
@@ -199,7 +199,7 @@ impl Drop for Worker {
 
 impl Turn {
     /// Sends a chunk and waits for what becomes of it.
-    pub(super) async fn send(&self, row: u32, body: Bytes) -> Result<Answer> {
+    pub(super) async fn send(&self, row: u32, body: Payload) -> Result<Answer> {
         loop {
             let letter = Letter {
                 method: row,

@@ -5,15 +5,17 @@
 //! can be dropped at any time, and what its answer carried (descriptors) is then closed.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::link;
-use crate::wire::codec;
+use crate::link::{self, Incoming};
+use crate::wire::attach::{Attached, Payload};
 use crate::wire::control::{
     Answer, Bequest, Context, Down, Exit, Fate, LinkId, Request, Settings, Ticket, Up,
 };
 use crate::wire::frame::{Head, Kind};
+use serde::de::DeserializeOwned;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::Future;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -73,6 +75,13 @@ struct Open {
     answers: HashMap<u64, oneshot::Sender<Result<Answered>>>,
     fates: HashMap<LinkId, oneshot::Sender<Fate>>,
     monitors: HashMap<u64, mpsc::UnboundedSender<Exit>>,
+}
+
+/// A control message, and the ends of links beside it.
+pub(crate) fn heard<T: DeserializeOwned>(frame: Incoming) -> Result<(T, Vec<OwnedFd>)> {
+    let (heard, beside) = Payload::received(frame.body, frame.fds).unpack()?;
+    let owned = beside.into_iter().map(|fd| Attached(fd).into_owned());
+    Ok((heard, owned.collect::<io::Result<_>>()?))
 }
 
 /// What a control message may have around the largest input of the user's.
@@ -264,7 +273,7 @@ impl Drop for Unanswered<'_> {
 impl Remote {
     /// Asks the host, unless what is asked is more than it takes.
     fn request(&self, id: u64, request: Request, answer: oneshot::Sender<Result<Answered>>) {
-        let packed = codec::pack(&Up::Request(id, request));
+        let packed = Payload::pack(&Up::Request(id, request));
         let body = packed.and_then(|body| match (body.len(), limit(&self.settings)) {
             (size, limit) if size > limit => Err(Error::too_large(size, limit)),
             _ => Ok(body),
@@ -273,7 +282,7 @@ impl Remote {
             Ok(body) => {
                 self.lock().answers.insert(id, answer);
                 // A closed control socket means that the host is gone, and this process about to be.
-                drop(self.control.send(Head::new(Kind::Control), body, Vec::new()));
+                drop(self.control.send(Head::new(Kind::Control), body.bytes, body.fds));
             }
             // Whoever asked may be gone already.
             Err(error) => drop(answer.send(Err(error))),
@@ -282,9 +291,9 @@ impl Remote {
 
     /// Sends to the host. Nothing is lost but with the host itself.
     pub(crate) fn say(&self, up: &Up) {
-        match codec::pack(up) {
+        match Payload::pack(up) {
             // A closed control socket means that the host is gone, and this process about to be.
-            Ok(body) => drop(self.control.send(Head::new(Kind::Control), body, Vec::new())),
+            Ok(body) => drop(self.control.send(Head::new(Kind::Control), body.bytes, body.fds)),
             Err(error) => tracing::error!(%error, "a message to the host was lost"),
         }
     }

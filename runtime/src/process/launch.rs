@@ -131,18 +131,18 @@ impl Launcher {
     /// # Errors
     ///
     /// `ErrorKind::Spawn`: out of descriptors, processes or memory, here or in the server; the text names the limit.
-    pub(crate) async fn start(&self, first: &[u8], fds: Vec<OwnedFd>, outbox: usize) -> Result<Child, Error> {
+    pub(crate) async fn start(
+        &self,
+        first: &[u8],
+        fds: &[BorrowedFd<'_>],
+        outbox: usize,
+    ) -> Result<Child, Error> {
         if !(1..=MOST_FIRST).contains(&first.len()) {
             let what = format!("a first message of {} bytes, of 1 to {MOST_FIRST}", first.len());
             return Err(Error::with_kind(ErrorKind::TooLarge, what));
         }
-        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
         for _ in 0..MOST_REPEATS {
-            let born = Born {
-                first,
-                fds: &fds,
-                outbox,
-            };
+            let born = Born { first, fds, outbox };
             let child = match self.mode() {
                 StartMode::ForkServer => self.0.fork(born).await,
                 StartMode::Exec => self.0.execute(born).map(Some),

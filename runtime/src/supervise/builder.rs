@@ -6,9 +6,8 @@ use crate::actor::monitor::Monitor;
 use crate::actor::row::{self, Row};
 use crate::error::{Error, Result};
 use crate::process::control;
-use crate::wire::codec;
+use crate::wire::attach::Payload;
 use crate::wire::control::{Answer, Body, BodyKind, Info, Request, Target};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -199,7 +198,7 @@ pub struct Tree {
 }
 
 impl<R> Spec<R> {
-    fn new(kind: BodyKind, row: &'static Row, input: Result<Vec<u8>>) -> Self {
+    fn new(kind: BodyKind, row: &'static Row, input: Result<Payload>) -> Self {
         let limit = control::client().settings().frame_limit;
         let node = input.and_then(|input| match input.len() {
             size if size > limit => Err(Error::too_large(size, limit)),
@@ -210,7 +209,7 @@ impl<R> Spec<R> {
                     body: Body {
                         kind,
                         row: row.registered()?,
-                        input: Bytes::from(input),
+                        input,
                     },
                     label: row.key.name.to_owned(),
                     outbox: 0,
@@ -291,13 +290,13 @@ impl<R: Handle> Spec<R> {
 
 /// The spec of an actor: what `#[actor]` makes of the arguments of `#[init]`.
 #[doc(hidden)]
-pub fn actor_spec<A: Actor, R>(input: Result<Vec<u8>>) -> Spec<R> {
+pub fn actor_spec<A: Actor, R>(input: Result<Payload>) -> Spec<R> {
     Spec::new(BodyKind::Actor, A::row(), input)
 }
 
 /// The spec of a service: what `#[service]` makes of its arguments.
 #[doc(hidden)]
-pub fn service_spec<S: Service>(input: Result<Vec<u8>>) -> Spec<ServiceRef> {
+pub fn service_spec<S: Service>(input: Result<Payload>) -> Spec<ServiceRef> {
     Spec::new(BodyKind::Service, S::row(), input)
 }
 
@@ -454,8 +453,6 @@ impl Tree {
     }
 }
 
-pub(crate) fn encode(node: &Node) -> Result<Bytes> {
-    let mut out = Vec::new();
-    codec::encode(node, &mut out)?;
-    Ok(out.into())
+pub(crate) fn encode(node: &Node) -> Result<Payload> {
+    Payload::pack(node)
 }

@@ -3,14 +3,16 @@
 use crate::error::Error;
 use crate::exit::{ExitReason, KillCause};
 use crate::link::{self, Driver};
+use crate::process::control::heard;
 use crate::process::page::Cell;
 use crate::process::reason::{self, LastWords};
 use crate::process::{Page, Relay, Status, Watch};
-use crate::wire::codec;
+use crate::wire::attach::Payload;
 use crate::wire::control::{Done, Down, LinkId, Salvage, Up};
 use crate::wire::frame::{Head, Kind};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -207,9 +209,12 @@ impl Life {
 }
 
 pub(crate) fn say(control: &link::Sender, down: &Down, fds: Vec<OwnedFd>) {
-    match codec::pack(down) {
-        // One that is dead hears nothing, and its end is on its way here.
-        Ok(body) => drop(control.send(Head::new(Kind::Control), body, fds)),
+    match Payload::pack(down) {
+        Ok(mut body) => {
+            body.fds.extend(fds.into_iter().map(Arc::new));
+            // One that is dead hears nothing, and its end is on its way here.
+            drop(control.send(Head::new(Kind::Control), body.bytes, body.fds));
+        }
         Err(error) => tracing::error!(%error, "a message to a child was lost"),
     }
 }
@@ -237,8 +242,8 @@ pub(crate) async fn attend(
     relay: Rc<Relay>,
     events: mpsc::UnboundedSender<Event>,
 ) {
-    let hear = |frame: link::Incoming| match codec::decode::<Up>(&frame.body) {
-        Ok(up) => drop(events.send(Event::Said(who, up, frame.fds))),
+    let hear = |frame: link::Incoming| match heard::<Up>(frame) {
+        Ok((up, fds)) => drop(events.send(Event::Said(who, up, fds))),
         Err(error) => drop(events.send(Event::Garbled(who, error.to_string()))),
     };
     let mut open = true;

@@ -6,7 +6,7 @@ use crate::exit::{ExitReason, KillCause};
 use crate::link;
 use crate::process::StartMode;
 use crate::process::control::{Answered, Asked};
-use crate::wire::codec;
+use crate::wire::attach::Payload;
 use crate::wire::control::{
     Answer, BodyKind, Cap, ChildId, Context, Down, Exit, Fate, Info, Request, Target, Ticket, Up,
 };
@@ -154,8 +154,8 @@ impl Host {
             exits,
         } = asker;
         match request {
-            Request::Spawn { spec, link, ticket } => self.spawn(&spec, link, (by, ticket), context, reply),
-            Request::Start { tree, ticket } => self.spawn(&tree, false, (by, ticket), context, reply),
+            Request::Spawn { spec, link, ticket } => self.spawn(spec, link, (by, ticket), context, reply),
+            Request::Start { tree, ticket } => self.spawn(tree, false, (by, ticket), context, reply),
             Request::Abandon { ticket } => {
                 self.abandon(by, ticket);
                 reply.answer(Ok(Answer::Done));
@@ -238,18 +238,16 @@ impl Host {
 impl Host {
     fn spawn(
         &mut self,
-        spec: &[u8],
+        spec: Payload,
         link: bool,
         asked: (Option<ChildId>, Ticket),
         context: Context,
         reply: Reply,
     ) {
-        let started = codec::decode::<node::Node>(spec)
-            .map_err(Error::from)
-            .and_then(|node| {
-                self.check_names(&node, context)?;
-                Ok(node)
-            });
+        let started = spec.unpack::<node::Node>().and_then(|(node, _)| {
+            self.check_names(&node, context)?;
+            Ok(node)
+        });
         let node = match started {
             Ok(node) => node,
             Err(error) => return reply.answer(Err(error)),

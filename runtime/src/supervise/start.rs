@@ -3,14 +3,15 @@
 use crate::error::Error;
 use crate::exit::ExitReason;
 use crate::link::{self, Transport};
+use crate::os::socket::MAX_DESCRIPTORS;
 use crate::process::control;
 use crate::process::{Launcher, Page, StartMode, Watch};
-use crate::wire::codec;
+use crate::wire::attach::Payload;
 use crate::wire::control::{Answer, Birth, BodyKind, ChildId, Down};
 use crate::wire::frame::{Head, Kind};
-use bytes::Bytes;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::spawn_local;
 
@@ -37,33 +38,34 @@ pub(crate) struct Launched {
     driver: link::Driver,
 }
 
+/// What a child is told first.
+struct FirstWords {
+    birth: Payload,
+    /// Its first link, where the birth has no room for the descriptors of that.
+    attach: Option<Payload>,
+}
+
 /// Starts a process and gives it its first message: before it starts where that is short, else as soon as it is there.
 async fn launch(
     launcher: &Launcher,
-    birth: Bytes,
-    fds: Vec<OwnedFd>,
+    FirstWords { birth, attach }: FirstWords,
     outbox: usize,
     limit: usize,
 ) -> Result<Launched, Error> {
+    let (first, later) = match birth.len() > FIRST {
+        true => (Payload::pack(&Down::Wait)?, Some(birth)),
+        false => (birth, None),
+    };
     let head = Head {
-        fds: fds.len() as u16,
+        fds: first.fds.len() as u16,
         ..Head::new(Kind::Control)
     };
-    let (first, now, later) = if birth.len() > FIRST {
-        let word = codec::pack(&Down::Wait)?;
-        let head = Head::new(Kind::Control);
-        (
-            [&head.to_bytes(word.len())[..], &word].concat(),
-            Vec::new(),
-            Some((birth, fds)),
-        )
-    } else {
-        ([&head.to_bytes(birth.len())[..], &birth].concat(), fds, None)
-    };
-    let child = launcher.start(&first, now, outbox).await?;
+    let frame = [&head.to_bytes(first.len())[..], &first.bytes].concat();
+    let fds: Vec<_> = first.fds.iter().map(AsFd::as_fd).collect();
+    let child = launcher.start(&frame, &fds, outbox).await?;
     let (control, driver) = link::open(Transport::Socket(child.control), limit)?;
-    if let Some((birth, fds)) = later {
-        control.send(head, birth, fds)?;
+    for message in later.into_iter().chain(attach) {
+        control.send(Head::new(Kind::Control), message.bytes, message.fds)?;
     }
     Ok(Launched {
         pid: child.pid,
@@ -134,13 +136,13 @@ impl Host {
     fn launch(&mut self, who: Who) {
         let started = self
             .birth(who.child)
-            .and_then(|birth| Ok((self.launcher.clone()?, birth)));
+            .and_then(|words| Ok((self.launcher.clone()?, words)));
         let outbox = self.process(who.child).map_or(0, |process| process.spec.outbox);
         let limit = control::limit(&self.config.settings);
         let events = self.events.clone();
         spawn_local(async move {
             let launched = match started {
-                Ok((launcher, (birth, fds))) => launch(&launcher, birth, fds, outbox, limit).await,
+                Ok((launcher, words)) => launch(&launcher, words, outbox, limit).await,
                 Err(error) => Err(error),
             };
             if launched.is_err() && who.incarnation.number > 1 {
@@ -152,8 +154,7 @@ impl Host {
         });
     }
 
-    /// The first message of a child, and what goes with it.
-    fn birth(&mut self, id: ChildId) -> Result<(Bytes, Vec<OwnedFd>), Error> {
+    fn birth(&mut self, id: ChildId) -> Result<FirstWords, Error> {
         let wants_link = self
             .children
             .get(&id)
@@ -175,17 +176,26 @@ impl Host {
         let Work::Process(process) = &child.work else {
             return Err(stopped(&child.name));
         };
+        let input = &process.spec.body.input;
+        let fits = input.fds.len() + fds.len() <= MAX_DESCRIPTORS;
         let birth = Birth {
             child: id,
             cap: child.cap,
             context: child.context,
             name: child.name.clone(),
             body: process.spec.body.clone(),
-            link: attach,
+            link: attach.filter(|_| fits),
             settings: self.config.settings.clone(),
             log: (self.config.log)(),
         };
-        Ok((codec::pack(&Down::Birth(Box::new(birth)))?, fds))
+        let mut birth = Payload::pack(&Down::Birth(Box::new(birth)))?;
+        let mut attach = attach
+            .filter(|_| !fits)
+            .map(|attach| Payload::pack(&Down::Attach(attach)))
+            .transpose()?;
+        let beside = &mut attach.as_mut().unwrap_or(&mut birth).fds;
+        beside.extend(fds.into_iter().map(Arc::new));
+        Ok(FirstWords { birth, attach })
     }
 
     pub(super) fn launched(&mut self, who: Who, launched: Result<Launched, Error>) {

@@ -10,8 +10,8 @@ use crate::process::control::{self, Answered};
 use crate::supervise::builder::encode;
 use crate::supervise::node::{self, Node, Work};
 use crate::supervise::spec::{Policy, Restart};
+use crate::wire::attach::Payload;
 use crate::wire::control::{Answer, Body, BodyKind, Done, Info, Request, Target};
-use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use std::fmt;
@@ -68,7 +68,7 @@ pub struct Process<T> {
 /// ```
 #[must_use = "a builder starts nothing until `spawn`"]
 pub struct Builder<T: Task> {
-    input: Result<Vec<u8>>,
+    input: Result<Payload>,
     name: Option<String>,
     shutdown: Option<Duration>,
     task: PhantomData<fn() -> T>,
@@ -122,10 +122,8 @@ impl<T: Task> Process<T> {
     /// The same, with a name and a shutdown time to choose.
     pub fn builder(task: T, input: T::Input) -> Builder<T> {
         let _ = task;
-        let mut out = Vec::new();
-        let input = T::encode_input(&input, &mut out).map(|()| out);
         Builder {
-            input,
+            input: Payload::encode(|out| T::encode_input(&input, out)),
             name: None,
             shutdown: None,
             task: PhantomData,
@@ -150,12 +148,12 @@ impl<T: Task> Process<T> {
     pub async fn join(self) -> Result<T::Output, TaskError<T::Error>> {
         let End { reason, begun, done } = self.end.await.map_err(TaskError::Other)?;
         match (done, &reason) {
-            (Some(Done::Value(bytes)), ExitReason::Normal) => {
-                T::decode_output(&mut &bytes[..]).map_err(TaskError::Other)
+            (Some(Done::Value(value)), ExitReason::Normal) => {
+                value.decode(T::decode_output).map_err(TaskError::Other)
             }
-            (Some(Done::Failed(bytes, _)), ExitReason::Failed(_)) => {
-                Err(T::decode_error(&mut &bytes[..]).map_or_else(TaskError::Other, TaskError::Failed))
-            }
+            (Some(Done::Failed(error, _)), ExitReason::Failed(_)) => Err(error
+                .decode(T::decode_error)
+                .map_or_else(TaskError::Other, TaskError::Failed)),
             (Some(Done::Fault(error)), ExitReason::Failed(_)) => Err(TaskError::Other(error)),
             _ => Err(TaskError::Died { reason, begun }),
         }
@@ -344,7 +342,7 @@ impl<T: Task> Builder<T> {
             body: Body {
                 kind: BodyKind::Task,
                 row: row.registered()?,
-                input: Bytes::from(input),
+                input,
             },
             label: row.key.name.to_owned(),
             outbox: 0,

@@ -2,10 +2,12 @@
 //!
 //! `Down` goes from the host to a child, `Up` from a child to the host. A request is the same value whether it comes
 //! from the host's own threads, through memory, or from a child, through its control socket; each is answered once.
-//! Descriptors travel beside a message, in the order that its documentation names.
+//! The ends of links travel beside a message, in the order that its documentation names; a `Payload` within a message
+//! brings its own descriptors.
 
 use crate::error::Error;
 use crate::exit::{ExitReason, KillCause};
+use crate::wire::attach::Payload;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -55,7 +57,7 @@ pub(crate) struct Body {
     pub(crate) kind: BodyKind,
     /// The position of its row; a worker has none.
     pub(crate) row: u32,
-    pub(crate) input: Bytes,
+    pub(crate) input: Payload,
 }
 
 /// The first message to a child. Descriptors: the server's end of a link where `link` is some.
@@ -142,7 +144,7 @@ pub(crate) struct Bequest {
     pub(crate) target: Target,
     pub(crate) row: u32,
     /// Each with its number on the link, its method and its arguments.
-    pub(crate) letters: Vec<(u64, u32, Bytes)>,
+    pub(crate) letters: Vec<(u64, u32, Payload)>,
 }
 
 /// A message that will not be handled, as its sender reports it.
@@ -192,9 +194,9 @@ pub enum DeadCause {
 /// What a task came to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Done {
-    Value(Bytes),
+    Value(Payload),
     /// The user's error: encoded, and its text.
-    Failed(Bytes, String),
+    Failed(Payload, String),
     /// The input could not be read or the output not be written.
     Fault(Error),
 }
@@ -203,8 +205,8 @@ impl Done {
     /// The same, or the fault that it is larger than a message may be.
     pub(crate) fn within(self, limit: usize) -> Done {
         match &self {
-            Done::Value(bytes) | Done::Failed(bytes, _) if bytes.len() > limit => {
-                Done::Fault(Error::too_large(bytes.len(), limit))
+            Done::Value(payload) | Done::Failed(payload, _) if payload.len() > limit => {
+                Done::Fault(Error::too_large(payload.len(), limit))
             }
             _ => self,
         }
@@ -261,9 +263,13 @@ pub struct Exit {
 pub(crate) enum Request {
     /// Start one child under the root of the context: an encoded `supervise::spec::Child`.
     /// Answer: `Started`, once it is ready, with a link where `link` asks for one.
-    Spawn { spec: Bytes, link: bool, ticket: Ticket },
+    Spawn {
+        spec: Payload,
+        link: bool,
+        ticket: Ticket,
+    },
     /// Start a tree: an encoded `supervise::spec::Tree`. Answer: `Tree`, once every child is ready.
-    Start { tree: Bytes, ticket: Ticket },
+    Start { tree: Payload, ticket: Ticket },
     /// Nobody waits any more for what was started with this ticket: it is stopped.
     Abandon { ticket: Ticket },
     /// A link to an actor whose row is this one. Waits while it restarts. Answer: `Introduced`.

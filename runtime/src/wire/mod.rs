@@ -3,6 +3,7 @@
 //! No I/O and no clock on this floor. Whatever the bytes are, the answer is a value or an error: never a panic, and
 //! never an allocation that the bytes did not pay for.
 
+pub(crate) mod attach;
 pub(crate) mod blob;
 pub(crate) mod codec;
 pub(crate) mod control;

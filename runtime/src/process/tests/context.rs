@@ -46,7 +46,8 @@ fn a_child_has_the_standard_three_its_control_socket_and_the_log_and_no_more() {
 fn descriptors_come_with_the_first_message() {
     Host::run_both(async |host| {
         let (mut here, there) = UnixStream::pair().unwrap();
-        let child = host.launcher.start(b"pass", vec![there.into()], 0).await.unwrap();
+        let child = host.launcher.start(b"pass", &[there.as_fd()], 0).await.unwrap();
+        drop(there);
         child.watch.ended().await;
         let mut text = String::new();
         here.read_to_string(&mut text).unwrap();
@@ -59,7 +60,7 @@ fn a_first_message_that_is_too_long_is_refused() {
     Host::run(StartMode::ForkServer, async |host| {
         let error = host
             .launcher
-            .start(&[b'x'; 32 * 1024 + 1], vec![], 0)
+            .start(&[b'x'; 32 * 1024 + 1], &[], 0)
             .await
             .unwrap_err();
         assert_eq!(error.kind(), crate::error::ErrorKind::TooLarge);

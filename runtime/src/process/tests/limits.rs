@@ -52,7 +52,7 @@ pub(super) async fn few_descriptors(host: &Host) {
     set_soft(Resource::RLIMIT_NOFILE, procfs::descriptors().len() as u64 + 20);
     let mut children = Vec::new();
     let error = loop {
-        match host.launcher.start(b"wait", vec![], 0).await {
+        match host.launcher.start(b"wait", &[], 0).await {
             Ok(child) => children.push(child),
             Err(error) => break error,
         }
@@ -62,7 +62,7 @@ pub(super) async fn few_descriptors(host: &Host) {
     assert!(children.len() >= 4, "{}", children.len());
     children.pop();
     tokio::time::timeout(LONG, async {
-        while host.launcher.start(b"wait", vec![], 0).await.is_err() {
+        while host.launcher.start(b"wait", &[], 0).await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -82,7 +82,7 @@ fn out_of_descriptors_a_start_fails_and_names_the_limit_and_the_host_goes_on() {
 pub(super) async fn few_processes(host: &Host) {
     let mut children = Vec::new();
     let error = loop {
-        match host.launcher.start(b"wait", vec![], 0).await {
+        match host.launcher.start(b"wait", &[], 0).await {
             Ok(child) => children.push(child),
             Err(error) => break error,
         }

@@ -79,7 +79,7 @@ impl Host {
 
     /// Starts a child that does what `what` says; see [`child`].
     pub(super) async fn start(&self, what: &str) -> Child {
-        self.launcher.start(what.as_bytes(), vec![], 0).await.unwrap()
+        self.launcher.start(what.as_bytes(), &[], 0).await.unwrap()
     }
 
     /// Starts a child, lets it end, and judges.

@@ -1,0 +1,351 @@
+//! What travels beside the bytes of a message: descriptors.
+//!
+//! A value that holds a descriptor encodes it as a number: its place among those that go with the message. While a
+//! message is encoded, [`collect`] takes the descriptors in; while one is decoded, [`provide`] gives each of them to
+//! the one value that names its place.
+//!
+//! **Promised.** What was collected for a message that failed to encode is closed, but for what its owner holds of it. What
+//! came with a message and no value has taken when it is decoded is closed. Messages may nest: a value that sends one
+//! while it is encoded itself does not mix up the two.
+//!
+//! **Refused.** Outside a message a descriptor is neither encoded nor decoded, by whatever format. A place that the message
+//! does not have, or that was taken already, is an error.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::os::socket::MAX_DESCRIPTORS;
+use crate::wire::codec;
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// Descriptors of a message. Whoever sends keeps what it shares, so that nothing is duplicated to be sent, or sent again.
+pub(crate) type Descriptors = Vec<Arc<OwnedFd>>;
+
+/// An encoded message, or a part of one: bytes, and the descriptors that the values in them name by their places.
+///
+/// Within another message it takes its descriptors along.
+#[derive(Debug, Clone, Default)]
+pub struct Payload {
+    pub(crate) bytes: Bytes,
+    pub(crate) fds: Descriptors,
+}
+
+/// The same, lent.
+#[derive(Debug)]
+pub(crate) struct Lent<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) fds: Descriptors,
+}
+
+/// A descriptor as a value: what everything that holds one is encoded as.
+#[derive(Debug, Clone)]
+pub(crate) struct Attached(pub(crate) Arc<OwnedFd>);
+
+/// What is collected for one message.
+#[derive(Default)]
+struct Leaving {
+    fds: Descriptors,
+    /// How many there were, kept or not.
+    count: usize,
+}
+
+thread_local! {
+    static LEAVING: RefCell<Option<Leaving>> = const { RefCell::new(None) };
+    static COME: RefCell<Option<Vec<Option<Arc<OwnedFd>>>>> = const { RefCell::new(None) };
+}
+
+/// Runs `encode`, and gives the descriptors that it attached.
+pub(crate) fn collect<T>(encode: impl FnOnce() -> Result<T>) -> Result<(T, Descriptors)> {
+    let outer = Outer(&LEAVING, LEAVING.replace(Some(Leaving::default())));
+    let encoded = encode();
+    let Leaving { fds, count } = LEAVING.take().unwrap_or_default();
+    drop(outer);
+    let encoded = encoded?;
+    match count > MAX_DESCRIPTORS {
+        true => Err(Error::with_kind(
+            ErrorKind::TooLarge,
+            format_args!(
+                "a message carries {count} descriptors, and at most {MAX_DESCRIPTORS} can go with one"
+            ),
+        )),
+        false => Ok((encoded, fds)),
+    }
+}
+
+/// Runs `decode`, whose values may take `fds`; gives back those that none has taken.
+pub(crate) fn provide<T>(fds: Descriptors, decode: impl FnOnce() -> T) -> (T, Descriptors) {
+    let places = fds.into_iter().map(Some).collect();
+    let outer = Outer(&COME, COME.replace(Some(places)));
+    let decoded = decode();
+    let left = COME.take().unwrap_or_default();
+    drop(outer);
+    (decoded, left.into_iter().flatten().collect())
+}
+
+/// What was under way when a message began to be encoded or decoded; it goes on after that.
+struct Outer<T: 'static>(&'static std::thread::LocalKey<RefCell<Option<T>>>, Option<T>);
+
+impl<T> Drop for Outer<T> {
+    fn drop(&mut self) {
+        self.0.set(self.1.take());
+    }
+}
+
+impl Payload {
+    /// What `encode` writes and attaches.
+    pub(crate) fn encode(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Payload> {
+        let mut out = Vec::new();
+        let ((), fds) = collect(|| encode(&mut out))?;
+        Ok(Payload {
+            bytes: out.into(),
+            fds,
+        })
+    }
+
+    /// A message of one value.
+    pub(crate) fn pack<T: Serialize>(value: &T) -> Result<Payload> {
+        let (bytes, fds) = collect(|| codec::pack(value))?;
+        Ok(Payload { bytes, fds })
+    }
+
+    /// The value that the whole of it is, and the descriptors that are beside that.
+    pub(crate) fn unpack<T: de::DeserializeOwned>(self) -> Result<(T, Descriptors)> {
+        let Payload { bytes, fds } = self;
+        let (value, left) = provide(fds, || codec::decode(&bytes));
+        Ok((value?, left))
+    }
+
+    /// What `decode` reads from the front of it; descriptors that it does not take are closed.
+    pub(crate) fn decode<T>(self, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
+        let Payload { bytes, fds } = self;
+        Lent { bytes: &bytes, fds }.decode(decode)
+    }
+
+    /// As it arrived.
+    pub(crate) fn received(bytes: Bytes, fds: Vec<OwnedFd>) -> Payload {
+        Payload {
+            bytes,
+            fds: fds.into_iter().map(Arc::new).collect(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl Lent<'_> {
+    /// What `decode` reads from the front of it; descriptors that it does not take are closed.
+    pub(crate) fn decode<T>(mut self, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
+        provide(self.fds, || decode(&mut self.bytes)).0
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Payload {
+            bytes,
+            fds: Vec::new(),
+        }
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl Attached {
+    /// The descriptor, to be owned: it is its only owner where no copy of the message is kept.
+    pub(crate) fn into_owned(self) -> std::io::Result<OwnedFd> {
+        Arc::try_unwrap(self.0).or_else(|shared| shared.try_clone())
+    }
+}
+
+impl Serialize for Attached {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let place = LEAVING.with_borrow_mut(|leaving| {
+            let leaving = leaving.as_mut()?;
+            if leaving.count < MAX_DESCRIPTORS {
+                leaving.fds.push(self.0.clone());
+            }
+            leaving.count += 1;
+            Some(leaving.count as u32 - 1)
+        });
+        match place {
+            Some(place) => serializer.serialize_u32(place),
+            None => Err(ser::Error::custom(OUTSIDE)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Attached {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let place = u32::deserialize(deserializer)?;
+        COME.with_borrow_mut(|come| {
+            let come = come.as_mut().ok_or_else(|| de::Error::custom(OUTSIDE))?;
+            let count = come.len();
+            match come.get_mut(place as usize).map(Option::take) {
+                Some(Some(fd)) => Ok(Attached(fd)),
+                Some(None) => Err(de::Error::custom(format_args!(
+                    "descriptor {place} is named twice"
+                ))),
+                None => Err(de::Error::custom(format_args!(
+                    "descriptor {place} of a message that came with {count}"
+                ))),
+            }
+        })
+    }
+}
+
+const OUTSIDE: &str = "a descriptor travels only inside a message of procession";
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let fds: Vec<Attached> = self.fds.iter().cloned().map(Attached).collect();
+        (&self.bytes, fds).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (bytes, fds) = <(Bytes, Vec<Attached>)>::deserialize(deserializer)?;
+        let fds = fds.into_iter().map(|attached| attached.0).collect();
+        Ok(Payload { bytes, fds })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::os::fd::AsRawFd;
+
+    fn fd() -> Arc<OwnedFd> {
+        Arc::new(nix::unistd::pipe().unwrap().0)
+    }
+
+    fn attached(n: usize) -> Vec<Attached> {
+        (0..n).map(|_| Attached(fd())).collect()
+    }
+
+    fn numbers(fds: &[Attached]) -> Vec<i32> {
+        fds.iter().map(|fd| fd.0.as_raw_fd()).collect()
+    }
+
+    fn text(result: Result<impl std::fmt::Debug>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn outside_a_message_a_descriptor_is_not_serialised() {
+        let error = serde_json::to_string(&Attached(fd())).unwrap_err();
+        assert_eq!(error.to_string(), OUTSIDE);
+        let error = serde_json::from_str::<Attached>("0").unwrap_err();
+        assert!(error.to_string().starts_with(OUTSIDE), "{error}");
+    }
+
+    #[test]
+    fn a_place_that_the_message_does_not_have_is_an_error() {
+        let mut payload = Payload::pack(&attached(2)).unwrap();
+        payload.fds.truncate(1);
+        let error = text(payload.unpack::<Vec<Attached>>());
+        assert!(
+            error.contains("descriptor 1 of a message that came with 1"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_place_that_is_named_twice_is_an_error_and_closes_what_came() {
+        let fd = fd();
+        let payload = Payload {
+            bytes: codec::pack(&[0_u32, 0]).unwrap(),
+            fds: vec![fd.clone()],
+        };
+        let error = text(payload.unpack::<Vec<Attached>>());
+        assert!(error.contains("descriptor 0 is named twice"), "{error}");
+        assert_eq!(Arc::strong_count(&fd), 1);
+    }
+
+    #[test]
+    fn as_many_descriptors_as_the_kernel_takes_go_with_a_message_and_one_more_is_an_error() {
+        let fds = vec![Attached(fd()); MAX_DESCRIPTORS];
+        assert_eq!(Payload::pack(&fds).unwrap().fds.len(), 253);
+        let fds = vec![Attached(fd()); MAX_DESCRIPTORS + 1];
+        let error = text(Payload::pack(&fds));
+        assert!(
+            error.contains("254 descriptors") && error.contains("253"),
+            "{error}"
+        );
+        assert_eq!(Arc::strong_count(&fds[0].0), 254);
+    }
+
+    #[test]
+    fn a_message_that_fails_halfway_keeps_nothing_open() {
+        struct Fails;
+        impl Serialize for Fails {
+            fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+                Err(ser::Error::custom("not this one"))
+            }
+        }
+        let fd = fd();
+        let error = text(Payload::pack(&(Attached(fd.clone()), Fails)));
+        assert!(error.contains("not this one"), "{error}");
+        assert_eq!(Arc::strong_count(&fd), 1);
+        assert!(serde_json::to_string(&Attached(fd)).is_err());
+    }
+
+    #[test]
+    fn a_message_that_is_sent_while_another_is_encoded_has_its_own_descriptors() {
+        struct Sends(Attached);
+        impl Serialize for Sends {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let inner = Payload::pack(&attached(3)).map_err(ser::Error::custom)?;
+                assert_eq!(inner.fds.len(), 3);
+                self.0.serialize(serializer)
+            }
+        }
+        let (first, second) = (fd(), fd());
+        let payload = Payload::pack(&(Attached(first.clone()), Sends(Attached(second.clone())))).unwrap();
+        let (back, _) = payload.unpack::<(Attached, Attached)>().unwrap();
+        assert!(Arc::ptr_eq(&back.0.0, &first) && Arc::ptr_eq(&back.1.0, &second));
+    }
+
+    #[test]
+    fn what_no_value_takes_is_given_back() {
+        let mut payload = Payload::pack(&attached(2)).unwrap();
+        let beside = fd();
+        payload.fds.push(beside.clone());
+        let (_, left) = payload.unpack::<Vec<Attached>>().unwrap();
+        assert!(left.len() == 1 && Arc::ptr_eq(&left[0], &beside));
+    }
+
+    proptest! {
+        /// Messages within messages: each value finds its own descriptor, and none is left.
+        #[test]
+        fn every_value_finds_its_own_descriptor(lots in prop::collection::vec(0_usize..5, 0..8)) {
+            let lots: Vec<_> = lots.into_iter().map(attached).collect();
+            let inner: Vec<_> = lots.iter().map(|lot| Payload::pack(lot).unwrap()).collect();
+            let (back, left) = Payload::pack(&(attached(1), inner)).unwrap()
+                .unpack::<(Vec<Attached>, Vec<Payload>)>().unwrap();
+            prop_assert!(left.is_empty());
+            for (payload, lot) in back.1.into_iter().zip(&lots) {
+                let (came, left) = payload.unpack::<Vec<Attached>>().unwrap();
+                prop_assert_eq!(numbers(&came), numbers(lot));
+                prop_assert!(left.is_empty());
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..100), n in 0_usize..3) {
+            let fds = (0..n).map(|_| fd()).collect();
+            let payload = Payload { bytes: bytes.into(), fds };
+            let _ = payload.clone().unpack::<Vec<Attached>>();
+            let _ = payload.unpack::<Vec<Payload>>();
+        }
+    }
+}
