@@ -74,6 +74,8 @@ pub enum ErrorKind {
     Timeout,
     /// There is no room for it, and it was not to wait.
     Full,
+    /// A call would wait for itself.
+    Cycle,
     /// An error of the operating system.
     Io,
     /// A peer sent what the protocol does not allow.
@@ -243,6 +245,7 @@ impl<E: fmt::Debug + fmt::Display> From<CallError<E>> for Error {
             CallError::Stopped => ErrorKind::Stopped,
             CallError::Timeout => ErrorKind::Timeout,
             CallError::Full => ErrorKind::Full,
+            CallError::Cycle { .. } => ErrorKind::Cycle,
             CallError::Other(inner) => inner.kind(),
         };
         Self::with_kind(kind, error)
@@ -316,6 +319,12 @@ pub enum CallError<E = Never> {
     Stopped,
     /// No answer came within the deadline. The method may have run, or may still.
     Timeout,
+    /// The call would wait for itself: an actor that waits for the answer is called again, and cannot answer before.
+    #[non_exhaustive]
+    Cycle {
+        /// Who calls whom, as names of actors and methods; the last cannot begin before the first is done.
+        path: Vec<String>,
+    },
     /// The actor's mailbox has no room, and the message was not to wait for it.
     Full,
     /// The call could not be made, or its answer not be read.
@@ -332,6 +341,9 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
             }
             CallError::Stopped => f.write_str("the actor has stopped"),
             CallError::Timeout => f.write_str("no answer within the deadline"),
+            CallError::Cycle { path } => {
+                write!(f, "the call would wait for itself: {}", path.join(" -> "))
+            }
             CallError::Full => f.write_str("the actor's mailbox is full"),
             CallError::Other(error) => write!(f, "{error:#}"),
         }

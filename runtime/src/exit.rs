@@ -99,6 +99,8 @@ pub enum KillCause {
     ShutdownTime,
     /// An item of a pool ran for longer than the pool's task timeout.
     Timeout,
+    /// A call that was to be [killed after its deadline](crate::Call::kill_after) had not come to its end.
+    Deadline,
     /// The process that owned it ended.
     Owner,
     /// Its supervisor stopped, or its pool was dropped.
@@ -162,6 +164,9 @@ impl fmt::Display for KillCause {
         f.write_str(match self {
             KillCause::Asked => "as asked",
             KillCause::ShutdownTime => "did not stop within its shutdown time",
+            KillCause::Deadline => {
+                "a call had not come to its end when its deadline and its grace had passed"
+            }
             KillCause::Timeout => "an item took longer than the task timeout",
             KillCause::Owner => "the process that owned it ended",
             KillCause::Dropped => "its owner was dropped",

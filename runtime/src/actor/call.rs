@@ -13,8 +13,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::contract::Marker;
+use super::current;
 use super::handle::{ActorRef, Handle};
 use super::ledger::Letter;
+use super::peer::CallContext;
 
 /// A call of a method of an actor. It is sent when it is awaited.
 ///
@@ -58,6 +60,7 @@ pub struct Call<T, E = Never> {
     decode: Decoders<T, E>,
     timeout: Option<Duration>,
     retries: u32,
+    kill_after: Option<Duration>,
 }
 
 /// How the output of a method is read.
@@ -97,6 +100,7 @@ pub fn call<M: Marker, T, E>(
         decode,
         timeout: None,
         retries: 0,
+        kill_after: None,
     }
 }
 
@@ -109,9 +113,20 @@ impl<T, E> Call<T, E> {
     }
 
     /// Ends it with [`CallError::Timeout`] if there is no answer after this long, waiting for a restart included. The
-    /// method is then cancelled at its next await.
+    /// method is then cancelled at its next await, and not run at all if it has not begun.
+    ///
+    /// A call that a method of an actor makes and awaits ends at the latest with the deadline of the call that is
+    /// handled there.
     pub fn timeout(mut self, after: Duration) -> Self {
         self.timeout = Some(after);
+        self
+    }
+
+    /// If the deadline passes and the method has not come to its end this long after it, because it does not yield: kills
+    /// its process, with [`KillCause::Deadline`](crate::KillCause::Deadline). What had not begun there goes to the
+    /// actor's next incarnation. The call itself ends at its deadline.
+    pub fn kill_after(mut self, grace: Duration) -> Self {
+        self.kill_after = Some(grace);
         self
     }
 
@@ -144,6 +159,7 @@ impl<T, E> Call<T, E> {
         let letter = Letter {
             method: self.method,
             body: self.arguments?,
+            nested: false,
             deadline: 0,
             answered,
             retries: self.retries,
@@ -159,10 +175,14 @@ impl<T: 'static, E: 'static> IntoFuture for Call<T, E> {
 
     fn into_future(self) -> Self::IntoFuture {
         CallFuture(Box::pin(async move {
-            let (handle, after) = (self.handle.clone(), timeout(self.timeout));
-            let (mut letter, decode) = self.letter(true).map_err(CallError::Other)?;
-            letter.deadline = clock::monotonic().saturating_add(after.as_nanos() as u64);
-            let answered = within(Some(after), async { handle.peer()?.call(letter).await });
+            let handle = self.handle.clone();
+            let Prepared {
+                letter,
+                decode,
+                context,
+                after,
+            } = self.prepare().map_err(CallError::Other)?;
+            let answered = within(Some(after), async { handle.peer()?.call(letter, context).await });
             match answered.await? {
                 Some(answer) => answer.reply.decode(decode.value, decode.error),
                 None => Err(CallError::Other(Error::with_kind(
@@ -171,6 +191,41 @@ impl<T: 'static, E: 'static> IntoFuture for Call<T, E> {
                 ))),
             }
         }))
+    }
+}
+
+/// A call as it is made.
+struct Prepared<T, E> {
+    letter: Letter,
+    decode: Decoders<T, E>,
+    context: CallContext,
+    /// When it ends at the latest.
+    after: Duration,
+}
+
+impl<T, E> Call<T, E> {
+    /// What it inherits from the message that is handled here is added.
+    fn prepare(self) -> Result<Prepared<T, E>> {
+        let (now, after) = (clock::monotonic(), timeout(self.timeout));
+        let mut context = CallContext {
+            grace: self.kill_after,
+            holds: None,
+        };
+        let (mut letter, decode) = self.letter(true)?;
+        letter.deadline = now.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
+        if let Some(current) = current::get() {
+            letter.deadline = current.cap(letter.deadline);
+            context.holds = Some(current.exclusive);
+            if let Some(body) = current.announce(&letter.body)? {
+                (letter.body, letter.nested) = (body, true);
+            }
+        }
+        Ok(Prepared {
+            after: Duration::from_nanos(letter.deadline.saturating_sub(now)),
+            letter,
+            decode,
+            context,
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::process::page::{Page, Phase};
 use crate::process::{Newborn, StartMode};
 use crate::process::{last_words, reason};
 use crate::wire::attach::Payload;
-use crate::wire::control::{Attach, Birth, BodyKind, Done, Down, Up};
+use crate::wire::control::{Attach, Birth, BodyKind, ChildId, Done, Down, Up};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
@@ -37,6 +37,7 @@ const ABANDONED: i32 = 70;
 /// What a process knows of itself.
 #[derive(Debug)]
 pub(crate) struct Identity {
+    pub(crate) child: ChildId,
     pub(crate) name: String,
     pub(crate) mode: StartMode,
 }
@@ -106,6 +107,7 @@ async fn born(newborn: Newborn, worker: WorkerBody, observe: Observe) -> i32 {
     observe(&birth, log);
     control::enter(birth.context);
     let identity = Identity {
+        child: birth.child,
         name: birth.name.clone(),
         mode,
     };

@@ -104,6 +104,13 @@ pub struct Method<A> {
     pub run: Run<A>,
 }
 
+impl<A> Method<A> {
+    /// Whether it runs alone.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        matches!(self.run, Run::Exclusive(_) | Run::ExclusiveAsync(_))
+    }
+}
+
 /// How a method is entered: alone or beside others, at once or as a future.
 #[doc(hidden)]
 #[allow(missing_debug_implementations, reason = "a function")]
@@ -172,6 +179,8 @@ type Init = Result<Rc<dyn Serve>, String>;
 
 /// How an actor is entered.
 pub(crate) struct ActorEntry {
+    /// Whether a method runs alone.
+    pub(crate) exclusive: fn(u32) -> bool,
     pub(crate) init: fn(Payload, Rc<Page>) -> LocalBoxFuture<'static, Init>,
     pub(crate) methods: fn() -> Vec<&'static str>,
 }
@@ -218,6 +227,7 @@ impl ActorEntry {
     pub(crate) const fn of<A: Actor>() -> Self {
         ActorEntry {
             init: init_actor::<A>,
+            exclusive: |method| A::METHODS.get(method as usize).is_some_and(Method::is_exclusive),
             methods: || A::METHODS.iter().map(|method| method.name).collect(),
         }
     }

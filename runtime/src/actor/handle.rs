@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use super::call::{Call, Decoders, call};
 use super::contract::Marker;
+use super::current;
 use super::monitor::Monitor;
 use super::peer::{Lease, Peer};
 use super::room::IN_FLIGHT;
@@ -296,6 +297,9 @@ impl<E> CallError<E> {
         match error.kind() {
             ErrorKind::Stopped => CallError::Stopped,
             ErrorKind::Timeout => CallError::Timeout,
+            ErrorKind::Cycle => CallError::Cycle {
+                path: current::path(&error),
+            },
             _ => CallError::Other(error),
         }
     }

@@ -26,6 +26,8 @@ const LINE: usize = 256;
 pub(crate) struct Letter {
     pub(crate) method: u32,
     pub(crate) body: Payload,
+    /// Its body begins with the calls that wait for it.
+    pub(crate) nested: bool,
     /// When it is no longer wanted, in nanoseconds of the monotonic clock; 0: always wanted.
     pub(crate) deadline: u64,
     /// Whether its sender waits for an answer.
@@ -358,6 +360,7 @@ mod tests {
         Letter {
             method: 0,
             body: Payload::from(b"x".to_vec()),
+            nested: false,
             deadline: 0,
             answered,
             retries,

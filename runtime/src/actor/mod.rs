@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `current` | the message that is handled: what calls within it inherit |
 //! | `row` | the registry of what this build can run |
 //! | `contract` | what the macros implement |
 //! | `handle`, `call`, `monitor` | what users hold |
@@ -13,6 +14,7 @@ pub(crate) mod call;
 pub(crate) mod child;
 pub(crate) mod conn;
 pub(crate) mod contract;
+pub(crate) mod current;
 pub(crate) mod handle;
 pub(crate) mod ledger;
 pub(crate) mod monitor;

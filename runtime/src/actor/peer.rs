@@ -16,13 +16,17 @@ use crate::error::{CallError, Error, ErrorKind, Result};
 use crate::exit::ExitReason;
 use crate::link::Incoming;
 use crate::link::credit::Credit;
+use crate::os::clock;
 use crate::process::control::{self, Answered};
 use crate::wire::attach::Payload;
 use crate::wire::codec;
-use crate::wire::control::{Bequest, DeadCause, DeadReport, Fate, Request, Target};
-use crate::wire::frame::{Head, Kind};
+use crate::wire::control::{
+    Answer as ControlAnswer, Bequest, DeadCause, DeadReport, Fate, LinkId, Request, Target, Wait,
+};
+use crate::wire::frame::{Flags, Head, Kind};
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::runtime;
@@ -30,6 +34,8 @@ use tokio::sync::oneshot;
 
 use super::conn::{self, Answer, Conn, Reply};
 use super::ledger::{Ledger, Letter, Obituary, Verdict};
+use super::row::{self, Entry};
+use super::{child, current};
 
 /// How often, and after how long, a link is asked for again where the host had no descriptors for it.
 const TRIES: u32 = 50;
@@ -61,6 +67,18 @@ struct Books {
     /// Why the last incarnation died, where it did.
     death: Option<ExitReason>,
 }
+
+/// What a call depends on beside its message.
+#[derive(Debug, Default)]
+pub(crate) struct CallContext {
+    /// How long after its deadline its process is killed if it still runs there.
+    pub(crate) grace: Option<Duration>,
+    /// Whether the message that it is made within runs alone; `None`: it is not made within one.
+    pub(crate) holds: Option<bool>,
+}
+
+/// A call that was made within another and waits for longer than this may wait for itself.
+const SUSPICIOUS: Duration = Duration::from_millis(100);
 
 /// Whoever waits for an answer.
 #[derive(Debug)]
@@ -117,14 +135,64 @@ impl Peer {
     }
 
     /// Sends a request and waits for its end; `None`: it was returned unsent. Dropped, it takes the request back.
-    pub(crate) async fn call(self: &Arc<Self>, letter: Letter) -> Result<Option<Answer>> {
-        let (answer, answered) = oneshot::channel();
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        letter: Letter,
+        context: CallContext,
+    ) -> Result<Option<Answer>> {
+        let (answer, mut answered) = oneshot::channel();
         let parts = Vec::new();
+        let (method, deadline) = (letter.method, letter.deadline);
         let number = self.post(letter, Some(Waiting { answer, parts })).await?;
-        let unanswered = Unanswered { peer: self, number };
-        let answer = answered.await;
+        let unanswered = Unanswered {
+            peer: self,
+            number,
+            kill: context.grace.map(|grace| (deadline, grace)),
+        };
+        let answer = match context.holds {
+            None => answered.await,
+            Some(holds) => match tokio::time::timeout(SUSPICIOUS, &mut answered).await {
+                Ok(answer) => answer,
+                Err(_) => tokio::select! {
+                    biased;
+                    answer = &mut answered => answer,
+                    cycle = self.wait(number, method, holds) => return Err(cycle),
+                },
+            },
+        };
         std::mem::forget(unanswered);
         Ok(answer.ok())
+    }
+
+    /// Tells the control plane of a call that waits: completes if it waits for itself.
+    async fn wait(&self, number: u64, method: u32, holds: bool) -> Error {
+        let Some(wait) = self.describe_wait(number, method, holds) else {
+            return std::future::pending().await;
+        };
+        let _told = Told(wait.wait);
+        let asked = control::client().ask(Request::Waits(wait)).await;
+        match asked.map(|answered| answered.answer) {
+            Ok(ControlAnswer::Cycle(path)) => current::cycle_of(&path),
+            // The host is going down, and this process with it.
+            _ => std::future::pending().await,
+        }
+    }
+
+    fn describe_wait(&self, number: u64, method: u32, holds: bool) -> Option<Wait> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let link = lock(&self.books).conn.as_ref()?.link;
+        let exclusive = match row::at(self.row).map(|row| &row.entry) {
+            Ok(Entry::Actor(actor)) => (actor.exclusive)(method),
+            _ => true,
+        };
+        Some(Wait {
+            wait: NEXT.fetch_add(1, Ordering::Relaxed),
+            link,
+            number,
+            exclusive,
+            holds,
+            name: format!("{}.{}", child::identity()?.name, current::get()?.method),
+        })
     }
 
     /// Sends a message that nobody waits for; returns when it was accepted.
@@ -449,10 +517,13 @@ impl Peer {
         })
     }
 
-    fn cancel(&self, number: u64) {
+    /// Takes a message back. The link that it is on, if it was open.
+    fn cancel(&self, number: u64) -> Option<LinkId> {
         let mut books = lock(&self.books);
         let was_open = books.ledger.cancel(number);
-        if let Some(conn) = books.conn.as_ref().filter(|_| was_open) {
+        let conn = books.conn.as_ref().filter(|_| was_open);
+        let link = conn.map(|conn| conn.link);
+        if let Some(conn) = conn {
             let head = Head {
                 seq: number,
                 ..Head::new(Kind::Cancel)
@@ -463,6 +534,7 @@ impl Peer {
         let idle = books.rest_if_empty();
         drop(books);
         drop(idle);
+        link
     }
 }
 
@@ -509,7 +581,12 @@ impl Letter {
             true => Kind::Request,
             false => Kind::Tell,
         };
+        let flags = match self.nested {
+            true => Flags::NESTED,
+            false => Flags::NONE,
+        };
         Head {
+            flags,
             method: self.method,
             aux: self.deadline,
             ..Head::new(kind)
@@ -539,11 +616,28 @@ impl Drop for Peer {
 struct Unanswered<'a> {
     peer: &'a Peer,
     number: u64,
+    /// Its deadline, and how long after that its process is killed if it still runs.
+    kill: Option<(u64, Duration)>,
 }
 
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
-        self.peer.cancel(self.number);
+        let number = self.number;
+        let link = self.peer.cancel(number);
+        if let (Some(link), Some((deadline, grace))) = (link, self.kill)
+            && clock::monotonic() >= deadline
+        {
+            control::client().tell(Request::KillAfter { link, number, grace });
+        }
+    }
+}
+
+/// What the control plane was told of a call that waits holds no longer.
+struct Told(u64);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        control::client().tell(Request::WaitsNoMore { wait: self.0 });
     }
 }
 

@@ -9,7 +9,7 @@ use crate::process::page::{Page, Running};
 use crate::wire::attach::{Descriptors, Payload};
 use crate::wire::codec;
 use crate::wire::control::{Attach, LinkId, Settings, Up};
-use crate::wire::frame::{Head, Kind};
+use crate::wire::frame::{Flags, Head, Kind};
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -17,6 +17,7 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 
 use super::contract::Outcome;
+use super::current::Step;
 use super::work::Work;
 
 /// The largest number that a message may have: as many bits as the status page has for it.
@@ -55,8 +56,12 @@ pub(crate) struct Message {
     pub(crate) fds: RefCell<Descriptors>,
     /// Whether anybody waits for an answer.
     pub(crate) answered: bool,
+    /// The calls that wait for it, the first one first.
+    pub(crate) ancestors: Rc<[Step]>,
+    /// The bytes that it holds in the mailbox.
+    size: usize,
     /// When it is no longer wanted, in nanoseconds of the monotonic clock; 0: always wanted.
-    deadline: u64,
+    pub(crate) deadline: u64,
     /// It is in the mailbox: it has not begun, nor was it taken back.
     waits: Cell<bool>,
 }
@@ -90,6 +95,7 @@ impl Port {
     pub(crate) fn accept(self: &Rc<Self>, frame: Incoming) -> Result<Option<Message>, String> {
         let Head {
             kind,
+            flags,
             method,
             seq,
             aux,
@@ -108,7 +114,12 @@ impl Port {
                     .arrived(frame.body.len() as u64)
                     .map_err(|fault| fault.to_string())?;
                 let answered = kind == Kind::Request;
-                let Payload { bytes: body, fds } = Payload::received(frame.body, frame.fds);
+                let size = frame.body.len();
+                let Payload { bytes: mut body, fds } = Payload::received(frame.body, frame.fds);
+                let ancestors = match flags.contains(Flags::NESTED) {
+                    true => ancestors(&mut body)?,
+                    false => Rc::default(),
+                };
                 Ok(Some(Message {
                     port: self.clone(),
                     seq,
@@ -116,6 +127,8 @@ impl Port {
                     body,
                     fds: fds.into(),
                     answered,
+                    ancestors,
+                    size,
                     deadline: aux,
                     waits: true.into(),
                 }))
@@ -191,6 +204,15 @@ impl Port {
     }
 }
 
+/// Takes the calls that wait for a message off the front of its body.
+fn ancestors(body: &mut Bytes) -> Result<Rc<[Step]>, String> {
+    let mut rest = &body[..];
+    let ancestors: Vec<Step> = codec::decode_next(&mut rest).map_err(|error| error.to_string())?;
+    let begin = body.len() - rest.len();
+    bytes::Buf::advance(body, begin);
+    Ok(ancestors.into())
+}
+
 impl Drop for Port {
     /// Nothing that came over the link is left: its cell of the status page can be given to another.
     fn drop(&mut self) {
@@ -243,7 +265,7 @@ impl Message {
     /// It leaves the mailbox.
     pub(crate) fn leave(&self) {
         if self.waits.replace(false) {
-            self.port.release(self.body.len());
+            self.port.release(self.size);
         }
     }
 

@@ -16,8 +16,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::RwLock;
 
-use super::child::die_of_panic;
+use super::child::{self, Identity, die_of_panic};
 use super::contract::{Actor, Invocation, Method, Outcome, Run};
+use super::current::{self, Current};
 use super::port::Message;
 use super::work::Work;
 
@@ -73,6 +74,15 @@ impl<A: Actor> Room<A> {
         true
     }
 
+    /// Whether the method could begin now.
+    fn is_free(&self, method: &Method<A>) -> bool {
+        self.queued.get() == 0
+            && match method.is_exclusive() {
+                true => self.actor.try_write().is_ok(),
+                false => self.actor.try_read().is_ok(),
+            }
+    }
+
     fn handle(&self, message: &Message, run: impl FnOnce(Invocation) -> Outcome) {
         if message.is_late() {
             return message.expire();
@@ -109,7 +119,8 @@ impl<A: Actor> Room<A> {
                 let Some((_running, invocation)) = begin() else {
                     return;
                 };
-                message.settle(unwound(run(&actor, invocation)).await);
+                let handler = unwound(run(&actor, invocation));
+                message.settle(current::within(message.as_current(method), handler).await);
             }
             Run::Exclusive(run) => {
                 let mut actor = self.actor.write().await;
@@ -123,7 +134,8 @@ impl<A: Actor> Room<A> {
                 let Some((_running, invocation)) = begin() else {
                     return;
                 };
-                message.settle(unwound(run(&mut actor, invocation)).await);
+                let handler = unwound(run(&mut actor, invocation));
+                message.settle(current::within(message.as_current(method), handler).await);
             }
         }
     }
@@ -132,6 +144,26 @@ impl<A: Actor> Room<A> {
 fn invocation(message: &Message) -> Invocation {
     Invocation {
         body: message.payload().into(),
+    }
+}
+
+impl Message {
+    fn as_current<A>(&self, method: &Method<A>) -> Current {
+        Current {
+            deadline: self.deadline,
+            ancestors: self.ancestors.clone(),
+            method: method.name,
+            exclusive: method.is_exclusive(),
+        }
+    }
+
+    /// This actor, if one of the calls that wait for the message is handled by it.
+    fn waits_for_itself(&self) -> Option<&'static Identity> {
+        let me = child::identity()?;
+        self.ancestors
+            .iter()
+            .any(|step| step.actor == me.child)
+            .then_some(me)
     }
 }
 
@@ -151,6 +183,12 @@ impl<A: Actor> Serve for Room<A> {
         };
         if self.at_once(method, &message) {
             return;
+        }
+        if let Some(me) = message.waits_for_itself()
+            && !self.is_free(method)
+        {
+            let last = format!("{}.{}", me.name, method.name);
+            return message.settle(Outcome::Fault(current::cycle(&message.ancestors, &last)));
         }
         let message = Rc::new(message);
         let counted = (Counted::one_of(&self.queued), Counted::one_of(&self.n_open));

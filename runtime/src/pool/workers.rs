@@ -4,6 +4,7 @@ use crate::actor::child;
 use crate::actor::conn::Answer;
 use crate::actor::handle::{Handle, unexpected};
 use crate::actor::ledger::Letter;
+use crate::actor::peer::CallContext;
 use crate::actor::row::NO_ROW;
 use crate::error::{Error, Result};
 use crate::exit::KillCause;
@@ -204,13 +205,14 @@ impl Turn {
             let letter = Letter {
                 method: row,
                 body: body.clone(),
+                nested: false,
                 deadline: 0,
                 answered: true,
                 retries: 0,
                 keep: false,
             };
             // Returned before it had begun: its replacement gets it.
-            if let Some(answer) = self.handle.peer()?.call(letter).await? {
+            if let Some(answer) = self.handle.peer()?.call(letter, CallContext::default()).await? {
                 return Ok(answer);
             }
         }

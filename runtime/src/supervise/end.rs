@@ -59,6 +59,7 @@ impl Host {
         self.end_owned(who.child);
         self.end_monitors_of(who.child);
         self.forget_cut_links(who);
+        self.forget_waits_of(who.child);
         let outcome = Outcome::from(&reason);
         if let Some(child) = self.children.get_mut(&who.child) {
             let done = life.said.done.take();

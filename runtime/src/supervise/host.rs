@@ -13,6 +13,7 @@
 //! | `start`, `end` | what those actions come to |
 //! | `requests` | what is asked of the host, and by whom |
 //! | `links` | introductions, and the fate of links |
+//! | `waits` | calls that wait for each other |
 //! | `letters` | messages whose senders or receivers are no more |
 
 use crate::error::{Error, ErrorKind, Result};
@@ -35,6 +36,7 @@ use super::letters::{DeadLetters, Estate};
 use super::links::Link;
 use super::requests::{Ear, Reply};
 use super::start::Launched;
+use super::waits::Waits;
 
 /// What a host is told before it starts.
 #[derive(Debug, Clone)]
@@ -64,6 +66,8 @@ pub(crate) enum Event {
     /// It said what cannot be understood.
     Garbled(Who, String),
     Exited(Who, Status),
+    /// The deadline of that call on this link has passed, and its grace.
+    Expired(LinkId, u64),
     /// An item of a pool has taken too long.
     Overdue(Who),
     /// The last output of a process that ended was relayed.
@@ -87,6 +91,7 @@ pub(crate) struct Host {
     pub(super) links: HashMap<LinkId, Link>,
     pub(super) dead: DeadLetters,
     pub(super) estate: Estate,
+    pub(super) waits: Waits,
     pub(super) monitors: Vec<Ear>,
     /// Those who wait until a child or a tree is up.
     pub(super) awaiting: Vec<(ChildId, Reply)>,
@@ -172,6 +177,7 @@ impl Host {
             links: HashMap::new(),
             dead: DeadLetters::default(),
             estate: Estate::default(),
+            waits: Waits::default(),
             monitors: Vec::new(),
             awaiting: Vec::new(),
             undecided: VecDeque::new(),
@@ -204,6 +210,7 @@ impl Host {
                     life.kill(KillCause::Timeout);
                 }
             }
+            Event::Expired(link, number) => self.expired(link, number),
             Event::Exited(who, status) => self.exited(who, status),
             Event::Relayed(who) => self.relayed(who),
             Event::Fired(supervisor, timer) => self.decide(supervisor, super::decide::Event::Fired(timer)),

@@ -165,6 +165,7 @@ fn send(bequest: Bequest, begun: u64) {
             let letter = Letter {
                 method,
                 body,
+                nested: false,
                 deadline: 0,
                 answered: false,
                 retries: 0,

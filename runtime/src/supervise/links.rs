@@ -4,15 +4,16 @@
 //! death of the server the client hears the reason, and what had begun.
 
 use crate::error::{Error, ErrorKind};
-use crate::exit::ExitReason;
+use crate::exit::{ExitReason, KillCause};
 use crate::link::{self, LinkKind};
 use crate::os::limits;
 use crate::wire::control::{Answer, Attach, ChildId, Down, Fate, Introduced, LinkId, Salvage};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::child::FirstLink;
-use super::host::{Host, Who, stopped};
+use super::host::{Event, Host, Who, stopped};
 use super::life::Life;
 use super::requests::Reply;
 
@@ -198,6 +199,32 @@ impl Host {
         }
     }
 
+    /// The deadline of a call has passed: its process has so long to bring it to its end.
+    pub(super) fn kill_after(&self, by: Option<ChildId>, id: LinkId, number: u64, grace: Duration) {
+        let client = self.links.get(&id).map(|link| link.client.who());
+        if client.map(|who| who.map(|who| who.child)) == Some(by) {
+            let events = self.events.clone();
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(grace).await;
+                let _ = events.send(Event::Expired(id, number));
+            });
+        }
+    }
+
+    /// Kills the process that still runs that call.
+    pub(super) fn expired(&mut self, id: LinkId, number: u64) {
+        let Some(link) = self.links.get(&id) else { return };
+        let (server, slot) = (link.server, link.slot);
+        if let Some(life) = self.process_mut(server).and_then(|process| process.life.as_mut())
+            && life
+                .page
+                .unfinished(slot)
+                .is_some_and(|runs| runs.contains(&number))
+        {
+            life.kill(KillCause::Deadline);
+        }
+    }
+
     /// Kills the process that broke the protocol; the host itself is only named.
     fn blame(&mut self, blamed: Option<Who>, fault: String) {
         let name = blamed.map_or("the host", |who| self.name(who.child)).to_owned();
@@ -210,8 +237,12 @@ impl Host {
 }
 
 impl Link {
+    pub(super) fn server(&self) -> ChildId {
+        self.server
+    }
+
     /// The number of the last message that has begun.
-    fn begun(&self, life: &Life) -> u64 {
+    pub(super) fn begun(&self, life: &Life) -> u64 {
         life.page.begun(self.slot as usize).unwrap_or(0)
     }
 

@@ -18,6 +18,7 @@ mod requests;
 pub(crate) mod spec;
 mod start;
 mod tree;
+mod waits;
 
 pub use backoff::Backoff;
 pub use intensity::Intensity;

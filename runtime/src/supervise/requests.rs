@@ -220,6 +220,15 @@ impl Host {
             }
             Request::Active => reply.answer(Ok(Answer::List(self.active(context)))),
             Request::Mode => reply.answer(self.mode()),
+            Request::KillAfter { link, number, grace } => {
+                self.kill_after(by, link, number, grace);
+                reply.answer(Ok(Answer::Done));
+            }
+            Request::Waits(wait) => self.waits(by, wait, reply),
+            Request::WaitsNoMore { wait } => {
+                self.waits_no_more(by, wait);
+                reply.answer(Ok(Answer::Done));
+            }
             Request::DeadLetter(report) => {
                 self.dead_letter(report, context);
                 reply.answer(Ok(Answer::Done));

@@ -147,6 +147,22 @@ pub(crate) struct Bequest {
     pub(crate) letters: Vec<(u64, u32, Payload)>,
 }
 
+/// A call that waits for its answer, made within a message that is being handled.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Wait {
+    /// Its number, as the process that waits counts them.
+    pub(crate) wait: u64,
+    pub(crate) link: LinkId,
+    /// The number of its message on the link.
+    pub(crate) number: u64,
+    /// Whether it will run alone where it is handled.
+    pub(crate) exclusive: bool,
+    /// Whether the message that it was made within runs alone.
+    pub(crate) holds: bool,
+    /// The actor and method that wait.
+    pub(crate) name: String,
+}
+
 /// A message that will not be handled, as its sender reports it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct DeadReport {
@@ -300,6 +316,18 @@ pub(crate) enum Request {
     Active,
     /// How this host starts its children. Answer: `Mode`.
     Mode,
+    /// The call of that number on this link has passed its deadline: its process is killed if it runs still after the
+    /// grace.
+    KillAfter {
+        link: LinkId,
+        number: u64,
+        grace: Duration,
+    },
+    /// A call that was made within a message of this process has waited for a while. Answered, with `Cycle`, only if it
+    /// waits for itself.
+    Waits(Wait),
+    /// That call has ended.
+    WaitsNoMore { wait: u64 },
     /// A message will not be handled.
     DeadLetter(DeadReport),
     /// Messages for this actor that were not handled. Answer: `DeadLetters`.
@@ -336,6 +364,8 @@ pub(crate) enum Answer {
         done: Option<Done>,
     },
     Info(Info),
+    /// Who waits for whom, by names.
+    Cycle(Vec<String>),
     /// The latest, and how many there were in all.
     DeadLetters(Vec<DeadLetter>, u64),
     List(Vec<Info>),

@@ -144,8 +144,14 @@ impl Flags {
     pub(crate) const NONE: Flags = Flags(0);
     /// The last of several frames that belong together.
     pub(crate) const END: Flags = Flags(1);
+    /// The body of a request begins with the calls that wait for it.
+    pub(crate) const NESTED: Flags = Flags(2);
 
-    const KNOWN: u8 = Flags::END.0;
+    const KNOWN: u8 = Flags::END.0 | Flags::NESTED.0;
+
+    pub(crate) fn contains(self, flag: Flags) -> bool {
+        self.0 & flag.0 == flag.0
+    }
 
     fn from_byte(byte: u8) -> Result<Self, FrameError> {
         match byte & !Flags::KNOWN {

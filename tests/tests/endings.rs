@@ -1,0 +1,277 @@
+//! Every call ends: by its deadline, through every hop; when it is dropped; when it would wait for itself; when it holds up
+//! its process.
+
+use futures::future::{join, join_all, poll_immediate};
+use procession::KillCause;
+use procession::prelude::*;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+use tests::{Journal, Marker, until, within};
+
+/// Calls others, and is called by them.
+struct Caller {
+    journal: Journal,
+    peer: Option<CallerRef>,
+}
+
+#[actor]
+impl Caller {
+    #[init]
+    fn new(journal: Journal) -> Self {
+        Caller { journal, peer: None }
+    }
+    fn meet(&mut self, peer: CallerRef) {
+        self.peer = Some(peer);
+    }
+    fn get(&self) -> u64 {
+        7
+    }
+    fn set(&mut self) -> u64 {
+        8
+    }
+    fn write(&mut self, n: u64) {
+        self.journal.write(n);
+    }
+    async fn linger(&self, at: Marker) {
+        let _gone = Gone(self.journal.clone());
+        at.reach();
+        std::future::pending::<()>().await;
+    }
+    /// Passes a call on to the next one, and that to the one behind it.
+    async fn linger_beyond(&self, hops: u64, at: Marker) -> Result<(), CallError> {
+        let _gone = Gone(self.journal.clone());
+        let peer = self.peer.as_ref().expect("a peer");
+        match hops {
+            0 => peer.linger(at).await,
+            _ => match peer.linger_beyond(hops - 1, at).await {
+                Err(CallError::Failed(error)) => Err(error),
+                Err(_) => Err(CallError::Timeout),
+                Ok(()) => Ok(()),
+            },
+        }
+    }
+    fn spin(&self, at: Marker) {
+        at.reach();
+        loop {
+            std::hint::spin_loop();
+        }
+    }
+    /// Has its peer call back what does not run beside this.
+    async fn call_round(&mut self) -> Result<u64, CallError> {
+        self.peer
+            .as_ref()
+            .expect("a peer")
+            .call_back()
+            .await
+            .map_err(flat)
+    }
+    async fn call_back(&self) -> Result<u64, CallError> {
+        self.peer.as_ref().expect("a peer").set().await
+    }
+    /// Has its peer call back what may run beside this.
+    async fn look_round(&self) -> Result<u64, CallError> {
+        self.peer
+            .as_ref()
+            .expect("a peer")
+            .look_back()
+            .await
+            .map_err(flat)
+    }
+    async fn look_back(&self) -> Result<u64, CallError> {
+        self.peer.as_ref().expect("a peer").get().await
+    }
+    /// Waits until everybody is there, then calls its peer, which does the same.
+    async fn cross(&mut self, at: Marker, everybody: u64) -> Result<u64, CallError> {
+        at.reach();
+        at.reached(everybody).await;
+        self.peer.as_ref().expect("a peer").set().await
+    }
+}
+
+/// Says that it is dropped.
+struct Gone(Journal);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.write(0);
+    }
+}
+
+fn flat(error: CallError<CallError>) -> CallError {
+    match error {
+        CallError::Failed(error) => error,
+        CallError::Timeout => CallError::Timeout,
+        CallError::Cycle { path, .. } => panic!("a cycle that was found one call too late: {path:?}"),
+        other => panic!("{other}"),
+    }
+}
+
+/// So many, each the peer of the one before it, and the first that of the last.
+async fn circle(journal: &Journal, n: usize) -> Vec<CallerRef> {
+    let spawns = (0..n).map(|i| {
+        Caller::spec(journal.clone())
+            .name(format!("c{i}"))
+            .spawn()
+            .into_future()
+    });
+    let all: Vec<_> = within("spawns", join_all(spawns))
+        .await
+        .into_iter()
+        .map(|spawned| spawned.expect("an actor"))
+        .collect();
+    for (i, caller) in all.iter().enumerate() {
+        let next = all[(i + 1) % n].clone();
+        within("meet", caller.meet(next)).await.expect("an answer");
+    }
+    all
+}
+
+#[procession::test]
+async fn a_deadline_ends_the_work_in_every_process_that_it_came_to() {
+    let (journal, at) = (Journal::new(), Marker::new());
+    let circle = circle(&journal, 4).await;
+    let call = circle[0]
+        .linger_beyond(2, at.clone())
+        .timeout(Duration::from_millis(300));
+    assert_eq!(within("a call", call).await, Err(CallError::Timeout));
+    assert_eq!(at.count(), 1);
+    within("every one of them", journal.reached(4)).await;
+    for caller in &circle {
+        assert_eq!(within("a count", caller.in_flight()).await.expect("it"), 0);
+    }
+}
+
+#[procession::test]
+async fn a_call_that_is_dropped_ends_the_work_in_every_process_that_it_came_to() {
+    let (journal, at) = (Journal::new(), Marker::new());
+    let circle = circle(&journal, 4).await;
+    {
+        let mut call = pin!(circle[0].linger_beyond(2, at.clone()).into_future());
+        assert!(poll_immediate(&mut call).await.is_none());
+        let mut reached = pin!(at.reached(1));
+        futures::future::select(&mut call, &mut reached).await;
+        assert_eq!(journal.read().len(), 0);
+    }
+    within("every one of them", journal.reached(4)).await;
+}
+
+#[procession::test]
+async fn ten_thousand_calls_that_are_dropped_at_once_leave_nothing_behind() {
+    let (journal, at) = (Journal::new(), Marker::new());
+    let circle = circle(&journal, 1).await;
+    let n = 10_000;
+    let mut calls: Vec<_> = (0..n)
+        .map(|_| Box::pin(circle[0].linger(at.clone()).into_future()))
+        .collect();
+    for call in &mut calls {
+        assert!(poll_immediate(call).await.is_none());
+    }
+    // As many as the mailbox and the actor take have begun.
+    at.reached(1000).await;
+    drop(calls);
+    let mut count = 1;
+    while count > 0 {
+        count = within("a count", circle[0].in_flight()).await.expect("it");
+    }
+    assert_eq!(within("a later call", circle[0].get()).await, Ok(7));
+    until("all that began has gone", || {
+        journal.read().len() as u64 == at.count()
+    })
+    .await;
+}
+
+#[procession::test]
+async fn work_that_does_not_yield_is_killed_after_its_grace_and_what_waited_behind_it_goes_on() {
+    let (journal, at) = (Journal::new(), Marker::new());
+    let circle = circle(&journal, 1).await;
+    let mut exits = circle[0].monitor().await.expect("a monitor");
+    let begin = Instant::now();
+    let spin = circle[0].spin(at.clone());
+    let spin = spin
+        .timeout(Duration::from_millis(50))
+        .kill_after(Duration::from_millis(100));
+    assert_eq!(within("the call", spin).await, Err(CallError::Timeout));
+    assert_eq!(within("a call behind it", circle[0].get()).await, Ok(7));
+    assert!(begin.elapsed() >= Duration::from_millis(150), "it had its grace");
+    assert_eq!(at.count(), 1);
+    let exit = within("its end", futures::StreamExt::next(&mut exits))
+        .await
+        .expect("an end");
+    assert_eq!(exit.reason, ExitReason::Killed(KillCause::Deadline));
+}
+
+#[procession::test]
+async fn work_that_yields_is_not_killed() {
+    let (journal, at) = (Journal::new(), Marker::new());
+    let circle = circle(&journal, 1).await;
+    let pid = circle[0].pid().await.expect("it");
+    let linger = circle[0].linger(at.clone());
+    let linger = linger
+        .timeout(Duration::from_millis(50))
+        .kill_after(Duration::ZERO);
+    assert_eq!(within("the call", linger).await, Err(CallError::Timeout));
+    within("its end", journal.reached(1)).await;
+    // One more that is killed shows that the grace of the first has passed.
+    assert_eq!(within("a count", circle[0].in_flight()).await.expect("it"), 0);
+    assert_eq!(circle[0].pid().await.expect("it"), pid);
+}
+
+#[procession::test]
+async fn a_call_that_comes_back_to_an_actor_that_waits_for_it_names_the_path() {
+    let circle = circle(&Journal::new(), 2).await;
+    let begin = Instant::now();
+    match within("a round", circle[0].call_round()).await {
+        Err(CallError::Failed(CallError::Cycle { path, .. })) => {
+            assert_eq!(path, ["c0.call_round", "c1.call_back", "c0.set"]);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    // What may run beside what waits does.
+    assert_eq!(within("a round", circle[0].look_round()).await, Ok(7));
+    assert_eq!(within("a later call", circle[0].set()).await, Ok(8));
+}
+
+#[procession::test]
+async fn calls_that_cross_each_other_do_not_wait_for_ever() {
+    for n in [2, 3, 5] {
+        let circle = circle(&Journal::new(), n).await;
+        let at = Marker::new();
+        let calls = circle
+            .iter()
+            .map(|caller| caller.cross(at.clone(), n as u64).into_future());
+        let ends = within("the calls", join_all(calls)).await;
+        let cycles: Vec<_> = ends
+            .iter()
+            .filter_map(|end| match end {
+                Err(CallError::Failed(CallError::Cycle { path, .. })) => Some(path),
+                _ => None,
+            })
+            .collect();
+        let [path] = cycles[..] else { panic!("{ends:?}") };
+        assert_eq!(path.len(), n + 1, "{path:?}");
+        assert_eq!(path.first(), path.last());
+        assert_eq!(
+            ends.iter().filter(|end| **end == Ok(8)).count(),
+            n - 1,
+            "{ends:?}"
+        );
+        for caller in &circle {
+            within("stop", caller.stop()).await.expect("an end");
+        }
+    }
+}
+
+#[procession::test]
+async fn long_waits_that_are_no_round_end_as_usual() {
+    let circle = circle(&Journal::new(), 3).await;
+    let at = Marker::new();
+    // The first waits for the second, which waits for nobody.
+    let waits = circle[0].cross(at.clone(), 2).into_future();
+    let holds = circle[1].cross(at.clone(), 2).into_future();
+    let late = async {
+        at.reached(2).await;
+    };
+    let ((first, second), ()) = join(join(waits, holds), late).await;
+    assert_eq!((first, second), (Ok(8), Ok(8)));
+}
