@@ -309,9 +309,8 @@ impl Message {
     }
 
     fn answer(&self, kind: Kind, aux: u64, body: Payload) {
-        match self.port.sender.allows(body.len(), body.fds.len()) {
-            Err(refused) => return self.fault(&refused.into()),
-            Ok(()) => {}
+        if let Err(refused) = self.port.sender.allows(body.len(), body.fds.len()) {
+            return self.fault(&refused.into());
         }
         if self.answered {
             self.port.send(
