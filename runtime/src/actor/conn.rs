@@ -86,14 +86,14 @@ impl Conn {
         Ok((conn, driver))
     }
 
+    /// Whether a message can go over it, whenever it has room.
+    pub(super) fn allows(&self, message: &Payload) -> Result<()> {
+        Ok(self.sender.allows(message.len(), message.fds.len())?)
+    }
+
     /// Whether it takes messages.
     pub(super) fn is_open(&self) -> bool {
         !self.closed.load(Ordering::Acquire) && lock(&self.fate).is_empty()
-    }
-
-    /// Whether a message can go over this link, whatever its incarnation.
-    pub(super) fn allows(&self, body: &Payload) -> Result<()> {
-        Ok(self.sender.allows(body.len(), body.fds.len())?)
     }
 
     /// Closes it, once all that was accepted is on its way.
@@ -240,12 +240,16 @@ impl Reply {
 /// How many bytes of one sender may wait at one actor.
 const WINDOW: u64 = 4 << 20;
 
+/// How many of its descriptors: one message has at most half as many.
+const DESCRIPTORS: u32 = 512;
+
 impl Settings {
     /// What one sender may have sent to one actor that has not begun.
     pub(crate) fn window(&self) -> Credit {
         Credit {
             messages: self.mailbox,
             bytes: WINDOW,
+            fds: DESCRIPTORS,
         }
     }
 }

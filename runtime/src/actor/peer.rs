@@ -17,6 +17,7 @@ use crate::exit::ExitReason;
 use crate::link::Incoming;
 use crate::link::credit::Credit;
 use crate::os::clock;
+use crate::os::socket::MAX_DESCRIPTORS;
 use crate::process::control::{self, Answered};
 use crate::wire::attach::Payload;
 use crate::wire::codec;
@@ -203,24 +204,24 @@ impl Peer {
     /// The same at once, or not at all.
     pub(crate) fn try_tell(&self, letter: Letter) -> Result<(), CallError> {
         let conn = self.live().ok_or(CallError::Full)?;
-        let size = letter.body.len() as u64;
-        conn.window.try_take(size).map_err(|_| CallError::Full)?;
+        conn.allows(&letter.body)?;
+        conn.window.try_take(letter.cost()).map_err(|_| CallError::Full)?;
         let entered = self.enter(&conn, &mut Some((letter, None)));
         entered.map(drop).ok_or(CallError::Full)
     }
 
     async fn post(self: &Arc<Self>, letter: Letter, waiter: Option<Waiting>) -> Result<u64> {
-        let size = letter.body.len() as u64;
+        let cost = letter.cost();
         let mut posting = Some((letter, waiter));
         loop {
             let conn = match self.live() {
                 Some(conn) => conn,
                 None => self.connect().await?,
             };
-            if let Some((letter, _)) = &posting {
-                conn.allows(&letter.body)?;
-            }
-            if conn.window.take(size).await.is_err() {
+            posting
+                .iter()
+                .try_for_each(|(letter, _)| conn.allows(&letter.body))?;
+            if conn.window.take(cost).await.is_err() {
                 continue;
             }
             if let Some(number) = self.enter(&conn, &mut posting) {
@@ -293,7 +294,7 @@ impl Peer {
             let next = {
                 let mut books = lock(&self.books);
                 let next = books.ledger.next_after(sent);
-                let next = next.map(|(number, letter)| (number, letter.body.len() as u64));
+                let next = next.map(|(number, letter)| (number, letter.cost()));
                 if next.is_none() {
                     books.live = books.is_current(conn);
                     let idle = books.rest();
@@ -302,10 +303,10 @@ impl Peer {
                 }
                 next
             };
-            let Some((number, size)) = next else {
+            let Some((number, cost)) = next else {
                 return Some(());
             };
-            conn.window.take(size).await.ok()?;
+            conn.window.take(cost).await.ok()?;
             let books = lock(&self.books);
             match books.ledger.next_after(sent) {
                 Some((still, letter)) if still == number && books.is_current(conn) => {
@@ -318,7 +319,7 @@ impl Peer {
                     sent = number;
                 }
                 // It was taken back in the meantime.
-                _ => conn.window.put_back(size),
+                _ => conn.window.put_back(cost),
             }
         }
     }
@@ -389,7 +390,7 @@ impl Peer {
                 }
                 return Ok(());
             }
-            Kind::Credit => return self.hear_credit(conn, seq, aux),
+            Kind::Credit => return self.hear_credit(conn, frame.head),
             other => return Err(format!("a frame of kind {other:?} from an actor")),
         };
         let mut books = lock(&self.books);
@@ -408,10 +409,12 @@ impl Peer {
     }
 
     /// Room in the mailbox, and word of what has begun.
-    fn hear_credit(&self, conn: &Arc<Conn>, begun: u64, aux: u64) -> Result<(), String> {
+    fn hear_credit(&self, conn: &Arc<Conn>, head: Head) -> Result<(), String> {
+        let begun = head.seq;
         let credit = Credit {
-            messages: (aux >> 32) as u32,
-            bytes: aux & 0xffff_ffff,
+            messages: (head.aux >> 32) as u32,
+            bytes: head.aux & 0xffff_ffff,
+            fds: head.method,
         };
         conn.window.grant(credit).map_err(|fault| fault.to_string())?;
         let mut books = lock(&self.books);
@@ -501,20 +504,30 @@ impl Peer {
     }
 
     /// What was accepted and may have to be sent again, for when this process is no more.
-    fn bequest(&self) -> Option<Bequest> {
+    fn bequests(&self) -> Vec<Bequest> {
         let books = lock(&self.books);
-        let link = books.conn.as_ref().map(|conn| conn.link);
-        let letters: Vec<_> = books
-            .ledger
-            .tells()
-            .map(|(number, letter)| (number, letter.method, letter.body.clone()))
-            .collect();
-        (!letters.is_empty()).then(|| Bequest {
-            link,
-            target: self.key.1.clone(),
-            row: self.row,
-            letters,
-        })
+        let mut bequests: Vec<Bequest> = Vec::new();
+        let mut n_fds = 0;
+        for (number, letter) in books.ledger.tells() {
+            n_fds += letter.body.fds.len();
+            if n_fds > MAX_DESCRIPTORS {
+                n_fds = letter.body.fds.len();
+                bequests.iter_mut().for_each(|bequest| bequest.more = true);
+            }
+            if bequests.last().is_none_or(|last| last.more) {
+                bequests.push(Bequest {
+                    link: books.conn.as_ref().map(|conn| conn.link),
+                    target: self.key.1.clone(),
+                    row: self.row,
+                    letters: Vec::new(),
+                    more: false,
+                });
+            }
+            if let Some(last) = bequests.last_mut() {
+                last.letters.push((number, letter.method, letter.body.clone()));
+            }
+        }
+        bequests
     }
 
     /// Takes a message back. The link that it is on, if it was open.
@@ -575,6 +588,11 @@ impl Books {
 }
 
 impl Letter {
+    /// What it takes of a mailbox.
+    fn cost(&self) -> Credit {
+        Credit::of(self.body.len(), self.body.fds.len())
+    }
+
     fn head(&self) -> Head {
         // What may run again is settled by its end, so that is to be told even where nobody waits for it.
         let kind = match self.answered || self.retries > 0 {
@@ -652,7 +670,7 @@ pub(crate) async fn flush() {
     for peer in &peers {
         peer.flushed().await;
     }
-    control::client().bequeath(peers.iter().filter_map(|peer| peer.bequest()));
+    control::client().bequeath(peers.iter().flat_map(|peer| peer.bequests()));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -54,12 +54,12 @@ pub(crate) struct Message {
     pub(crate) body: Bytes,
     /// What goes with the body, until it is decoded.
     pub(crate) fds: RefCell<Descriptors>,
+    /// What it takes of the mailbox.
+    cost: Credit,
     /// Whether anybody waits for an answer.
     pub(crate) answered: bool,
     /// The calls that wait for it, the first one first.
     pub(crate) ancestors: Rc<[Step]>,
-    /// The bytes that it holds in the mailbox.
-    size: usize,
     /// When it is no longer wanted, in nanoseconds of the monotonic clock; 0: always wanted.
     pub(crate) deadline: u64,
     /// It is in the mailbox: it has not begun, nor was it taken back.
@@ -99,6 +99,7 @@ impl Port {
             method,
             seq,
             aux,
+            fds,
             ..
         } = frame.head;
         match kind {
@@ -109,12 +110,12 @@ impl Port {
                 }
                 self.last.set(seq);
                 self.n_waiting.set(self.n_waiting.get() + 1);
+                let cost = Credit::of(frame.body.len(), fds.into());
                 self.granter
                     .borrow_mut()
-                    .arrived(frame.body.len() as u64)
+                    .arrived(cost)
                     .map_err(|fault| fault.to_string())?;
                 let answered = kind == Kind::Request;
-                let size = frame.body.len();
                 let Payload { bytes: mut body, fds } = Payload::received(frame.body, frame.fds);
                 let ancestors = match flags.contains(Flags::NESTED) {
                     true => ancestors(&mut body)?,
@@ -126,9 +127,9 @@ impl Port {
                     method,
                     body,
                     fds: fds.into(),
+                    cost,
                     answered,
                     ancestors,
-                    size,
                     deadline: aux,
                     waits: true.into(),
                 }))
@@ -150,9 +151,9 @@ impl Port {
     }
 
     /// A message leaves the mailbox.
-    fn release(&self, bytes: usize) {
+    fn release(&self, cost: Credit) {
         self.n_waiting.set(self.n_waiting.get() - 1);
-        let due = self.granter.borrow_mut().consumed(bytes as u64);
+        let due = self.granter.borrow_mut().consumed(cost);
         self.acknowledge(due.unwrap_or_default());
     }
 
@@ -168,6 +169,7 @@ impl Port {
         // A window of bytes is far below 4 GiB.
         let aux = (u64::from(credit.messages) << 32) | credit.bytes;
         let head = Head {
+            method: credit.fds,
             seq: self.begun.get(),
             aux,
             ..Head::new(Kind::Credit)
@@ -228,20 +230,20 @@ impl Drop for Message {
 }
 
 impl Message {
-    /// It begins: it leaves the mailbox, and is named in the status page until what is returned is dropped.
-    pub(crate) fn begin(&self, page: &Rc<Page>) -> Running {
-        let running = page.run(self.port.slot, self.seq);
-        self.port.begun.set(self.seq);
-        self.leave();
-        running
-    }
-
     /// What there is to decode: it can be had once.
     pub(crate) fn payload(&self) -> Payload {
         Payload {
             bytes: self.body.clone(),
             fds: self.fds.take(),
         }
+    }
+
+    /// It begins: it leaves the mailbox, and is named in the status page until what is returned is dropped.
+    pub(crate) fn begin(&self, page: &Rc<Page>) -> Running {
+        let running = page.run(self.port.slot, self.seq);
+        self.port.begun.set(self.seq);
+        self.leave();
+        running
     }
 
     /// Whether its deadline has passed. Then it is not begun.
@@ -265,7 +267,7 @@ impl Message {
     /// It leaves the mailbox.
     pub(crate) fn leave(&self) {
         if self.waits.replace(false) {
-            self.port.release(self.size);
+            self.port.release(self.cost);
         }
     }
 

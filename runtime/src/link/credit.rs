@@ -1,13 +1,13 @@
 //! Credit: how much one side may send before the other has taken it in. No I/O.
 //!
-//! A window is counted in messages and in bytes. The sender takes from its [`Window`] before it sends; the receiver
-//! notes each message at its [`Granter`] when it arrives and when it has been consumed, and the granter says when to
-//! send credit back: not for each message, but when half a window was consumed.
+//! A window is counted in messages, in bytes and in descriptors. The sender takes from its [`Window`] before it sends;
+//! the receiver notes each message at its [`Granter`] when it arrives and when it has been consumed, and the granter
+//! says when to send credit back: not for each message, but when half a window was consumed, or a descriptor.
 //!
-//! A message counts against admission with at most half the byte window, whatever its size. So one that is larger than
-//! the window passes too, and a sender that waits is always one whose receiver has, or will have, half a window to give
-//! back: the two rules together cannot deadlock. What is outstanding is thus at most half the window and one message,
-//! or the window, whichever is more.
+//! A message counts against admission with at most half the window of bytes, whatever its size, and with at most half
+//! that of descriptors. So one that is larger than the window passes too, and a sender that waits is always one whose
+//! receiver has, or will have, half a window to give back: the rules together cannot deadlock. What is outstanding is
+//! thus at most half the window and one message, or the window, whichever is more.
 //!
 //! Both sides check: a receiver that gives back what was never taken, and a sender that overruns its window, break the
 //! protocol.
@@ -24,6 +24,7 @@ use std::task::{Context, Poll, Waker};
 pub(crate) struct Credit {
     pub(crate) messages: u32,
     pub(crate) bytes: u64,
+    pub(crate) fds: u32,
 }
 
 /// The peer broke the rules of credit.
@@ -61,7 +62,7 @@ pub(crate) struct Granter {
 #[derive(Debug)]
 pub(crate) struct Take {
     window: Window,
-    bytes: u64,
+    cost: Credit,
     place: Option<Arc<Place>>,
 }
 
@@ -75,7 +76,7 @@ struct State {
 
 #[derive(Debug)]
 struct Place {
-    bytes: u64,
+    cost: Credit,
     progress: Mutex<Progress>,
 }
 
@@ -87,20 +88,33 @@ enum Progress {
 }
 
 impl Credit {
-    /// Whether a message of `bytes` may go when `self` is outstanding of a window of `size`.
-    fn admits(self, bytes: u64, size: Credit) -> bool {
-        self.messages < size.messages && self.bytes + bytes.min(size.bytes / 2) <= size.bytes
+    /// What one message takes.
+    pub(crate) fn of(n_bytes: usize, n_fds: usize) -> Credit {
+        Credit {
+            messages: 1,
+            bytes: n_bytes as u64,
+            fds: n_fds as u32,
+        }
     }
 
-    fn add(&mut self, bytes: u64) {
-        self.messages += 1;
-        self.bytes += bytes;
+    /// Whether a message may go when `self` is outstanding of a window of `size`.
+    fn admits(self, cost: Credit, size: Credit) -> bool {
+        self.messages < size.messages
+            && self.bytes + cost.bytes.min(size.bytes / 2) <= size.bytes
+            && self.fds + cost.fds.min(size.fds / 2) <= size.fds
+    }
+
+    fn add(&mut self, cost: Credit) {
+        self.messages += cost.messages;
+        self.bytes += cost.bytes;
+        self.fds += cost.fds;
     }
 
     fn checked_sub(self, other: Credit) -> Option<Credit> {
         Some(Credit {
             messages: self.messages.checked_sub(other.messages)?,
             bytes: self.bytes.checked_sub(other.bytes)?,
+            fds: self.fds.checked_sub(other.fds)?,
         })
     }
 }
@@ -120,31 +134,31 @@ impl Window {
         })))
     }
 
-    /// Takes credit for one message of `bytes`, if it is there and nobody waits for it.
-    pub(crate) fn try_take(&self, bytes: u64) -> Result<(), Refused> {
+    /// Takes credit for one message, if it is there and nobody waits for it.
+    pub(crate) fn try_take(&self, cost: Credit) -> Result<(), Refused> {
         let mut state = self.state();
         if state.closed {
             return Err(Refused::Closed);
         }
-        if !state.waiting.is_empty() || !state.outstanding.admits(bytes, state.size) {
+        if !state.waiting.is_empty() || !state.outstanding.admits(cost, state.size) {
             return Err(Refused::Full);
         }
-        state.outstanding.add(bytes);
+        state.outstanding.add(cost);
         Ok(())
     }
 
-    /// Takes credit for one message of `bytes`, behind all who already wait.
-    pub(crate) fn take(&self, bytes: u64) -> Take {
+    /// Takes credit for one message, behind all who already wait.
+    pub(crate) fn take(&self, cost: Credit) -> Take {
         Take {
             window: self.clone(),
-            bytes,
+            cost,
             place: None,
         }
     }
 
     /// What was taken and not used is there again.
-    pub(crate) fn put_back(&self, bytes: u64) {
-        let admitted = self.state().give_back(bytes);
+    pub(crate) fn put_back(&self, cost: Credit) {
+        let admitted = self.state().give_back(cost);
         wake(admitted);
     }
 
@@ -189,10 +203,10 @@ impl State {
     fn admit(&mut self) -> Vec<Waker> {
         let mut wakers = Vec::new();
         while let Some(first) = self.waiting.front() {
-            if !self.outstanding.admits(first.bytes, self.size) {
+            if !self.outstanding.admits(first.cost, self.size) {
                 break;
             }
-            self.outstanding.add(first.bytes);
+            self.outstanding.add(first.cost);
             wakers.extend(first.progress(Progress::Admitted));
             self.waiting.pop_front();
         }
@@ -200,8 +214,7 @@ impl State {
     }
 
     /// What a place took and will not use: nobody has sent it, so the receiver cannot give it back.
-    fn give_back(&mut self, bytes: u64) -> Vec<Waker> {
-        let unused = Credit { messages: 1, bytes };
+    fn give_back(&mut self, unused: Credit) -> Vec<Waker> {
         self.outstanding = self.outstanding.checked_sub(unused).unwrap_or_default();
         self.admit()
     }
@@ -223,13 +236,13 @@ impl Place {
 
 impl Take {
     fn join_line(&mut self, cx: &Context<'_>) -> Poll<Result<(), Closed>> {
-        match self.window.try_take(self.bytes) {
+        match self.window.try_take(self.cost) {
             Ok(()) => return Poll::Ready(Ok(())),
             Err(Refused::Closed) => return Poll::Ready(Err(Closed)),
             Err(Refused::Full) => {}
         }
         let place = Arc::new(Place {
-            bytes: self.bytes,
+            cost: self.cost,
             progress: Mutex::new(Progress::Waiting(cx.waker().clone())),
         });
         let mut state = self.window.state();
@@ -274,7 +287,7 @@ impl Drop for Take {
         let Some(place) = self.place.take() else { return };
         let mut state = self.window.state();
         let admitted = match &*place.lock() {
-            Progress::Admitted => state.give_back(self.bytes),
+            Progress::Admitted => state.give_back(self.cost),
             Progress::Waiting(_) | Progress::Closed => {
                 state.waiting.retain(|other| !Arc::ptr_eq(other, &place));
                 // It may have been what those behind it waited for.
@@ -300,20 +313,22 @@ impl Granter {
         }
     }
 
-    /// A message of `bytes` arrived.
-    pub(crate) fn arrived(&mut self, bytes: u64) -> Result<(), CreditFault> {
-        if !self.outstanding.admits(bytes, self.size) {
+    /// A message arrived.
+    pub(crate) fn arrived(&mut self, cost: Credit) -> Result<(), CreditFault> {
+        if !self.outstanding.admits(cost, self.size) {
             return Err(CreditFault::Overrun);
         }
-        self.outstanding.add(bytes);
+        self.outstanding.add(cost);
         Ok(())
     }
 
-    /// A message of `bytes` that had arrived was consumed: the credit to send now, if it is time.
-    pub(crate) fn consumed(&mut self, bytes: u64) -> Option<Credit> {
-        self.consumed.add(bytes);
+    /// A message that had arrived was consumed: the credit to send now, if it is time.
+    pub(crate) fn consumed(&mut self, cost: Credit) -> Option<Credit> {
+        self.consumed.add(cost);
         let due = self.consumed.messages >= self.size.messages.div_ceil(2)
-            || self.consumed.bytes >= (self.size.bytes / 2).max(1);
+            || self.consumed.bytes >= (self.size.bytes / 2).max(1)
+            // Their sender keeps its own of them open until it hears of this.
+            || self.consumed.fds > 0;
         due.then(|| self.settle())
     }
 
@@ -341,7 +356,12 @@ mod tests {
     const SIZE: Credit = Credit {
         messages: 4,
         bytes: 100,
+        fds: 10,
     };
+
+    fn bytes(n_bytes: usize) -> Credit {
+        Credit::of(n_bytes, 0)
+    }
 
     fn poll(take: &mut Take) -> Poll<Result<(), Closed>> {
         take.poll_unpin(&mut Context::from_waker(&noop_waker()))
@@ -350,15 +370,16 @@ mod tests {
     #[test]
     fn who_came_first_is_served_first() {
         let window = Window::new(SIZE);
-        window.try_take(100).unwrap();
-        let (mut large, mut small) = (window.take(90), window.take(1));
+        window.try_take(bytes(100)).unwrap();
+        let (mut large, mut small) = (window.take(bytes(90)), window.take(bytes(1)));
         assert!(poll(&mut large).is_pending());
         assert!(poll(&mut small).is_pending());
-        assert_eq!(window.try_take(0), Err(Refused::Full));
+        assert_eq!(window.try_take(bytes(0)), Err(Refused::Full));
         window
             .grant(Credit {
                 messages: 1,
                 bytes: 100,
+                fds: 0,
             })
             .unwrap();
         assert_eq!(poll(&mut large), Poll::Ready(Ok(())));
@@ -368,8 +389,8 @@ mod tests {
     #[test]
     fn whoever_gives_up_lets_the_next_one_in() {
         let window = Window::new(SIZE);
-        window.try_take(90).unwrap();
-        let (mut first, mut second) = (window.take(50), window.take(10));
+        window.try_take(bytes(90)).unwrap();
+        let (mut first, mut second) = (window.take(bytes(50)), window.take(bytes(10)));
         assert!(poll(&mut first).is_pending());
         assert!(poll(&mut second).is_pending());
         drop(first);
@@ -379,13 +400,14 @@ mod tests {
     #[test]
     fn admitted_but_dropped_takes_nothing() {
         let window = Window::new(SIZE);
-        window.try_take(100).unwrap();
-        let mut take = window.take(50);
+        window.try_take(bytes(100)).unwrap();
+        let mut take = window.take(bytes(50));
         assert!(poll(&mut take).is_pending());
         window
             .grant(Credit {
                 messages: 1,
                 bytes: 100,
+                fds: 0,
             })
             .unwrap();
         assert_eq!(window.outstanding().bytes, 50);
@@ -396,19 +418,25 @@ mod tests {
     #[test]
     fn a_close_ends_the_waiting() {
         let window = Window::new(SIZE);
-        window.try_take(100).unwrap();
-        let mut take = window.take(50);
+        window.try_take(bytes(100)).unwrap();
+        let mut take = window.take(bytes(50));
         assert!(poll(&mut take).is_pending());
         window.close();
         assert_eq!(poll(&mut take), Poll::Ready(Err(Closed)));
-        assert_eq!(window.try_take(0), Err(Refused::Closed));
+        assert_eq!(window.try_take(bytes(0)), Err(Refused::Closed));
     }
 
     #[test]
     fn credit_that_was_never_taken_cannot_be_given_back() {
         let window = Window::new(SIZE);
-        window.try_take(10).unwrap();
-        let grant = |messages, bytes| window.grant(Credit { messages, bytes });
+        window.try_take(bytes(10)).unwrap();
+        let grant = |messages, bytes| {
+            window.grant(Credit {
+                messages,
+                bytes,
+                fds: 0,
+            })
+        };
         assert_eq!(grant(1, 11), Err(CreditFault::Overgrant));
         assert_eq!(grant(2, 10), Err(CreditFault::Overgrant));
         assert_eq!(grant(1, 10), Ok(()));
@@ -418,12 +446,26 @@ mod tests {
     fn a_sender_that_overruns_its_window_is_caught() {
         let mut granter = Granter::new(SIZE);
         for _ in 0..4 {
-            granter.arrived(1).unwrap();
+            granter.arrived(bytes(1)).unwrap();
         }
-        assert_eq!(granter.arrived(1), Err(CreditFault::Overrun));
+        assert_eq!(granter.arrived(bytes(1)), Err(CreditFault::Overrun));
         let mut granter = Granter::new(SIZE);
-        granter.arrived(70).unwrap();
-        assert_eq!(granter.arrived(31), Err(CreditFault::Overrun));
+        granter.arrived(bytes(70)).unwrap();
+        assert_eq!(granter.arrived(bytes(31)), Err(CreditFault::Overrun));
+    }
+
+    #[test]
+    fn descriptors_that_have_not_been_taken_in_keep_more_from_coming() {
+        let window = Window::new(SIZE);
+        window.try_take(Credit::of(0, 8)).unwrap();
+        assert_eq!(window.try_take(Credit::of(0, 3)), Err(Refused::Full));
+        window.try_take(Credit::of(0, 2)).unwrap();
+        let (mut waits, mut granter) = (window.take(Credit::of(0, 200)), Granter::new(SIZE));
+        assert!(poll(&mut waits).is_pending());
+        granter.arrived(Credit::of(0, 8)).unwrap();
+        assert_eq!(granter.arrived(Credit::of(0, 3)), Err(CreditFault::Overrun));
+        window.grant(granter.consumed(Credit::of(0, 8)).unwrap()).unwrap();
+        assert_eq!(poll(&mut waits), Poll::Ready(Ok(())));
     }
 
     proptest! {
@@ -432,26 +474,29 @@ mod tests {
         #[test]
         fn an_honest_pair_neither_deadlocks_nor_overruns(
             messages in 1u32..20,
-            bytes in 0u64..200,
-            sizes in prop::collection::vec(0u64..500, 1..200),
+            n_bytes in 0u64..200,
+            n_fds in 0u32..20,
+            costs in prop::collection::vec((0_usize..500, 0_usize..30), 1..200),
             lags in prop::collection::vec(0usize..30, 200),
         ) {
-            let size = Credit { messages, bytes };
+            let size = Credit { messages, bytes: n_bytes, fds: n_fds };
             let (window, mut granter) = (Window::new(size), Granter::new(size));
             let mut unconsumed = VecDeque::new();
-            for (&bytes, &lag) in sizes.iter().zip(&lags) {
-                while window.try_take(bytes).is_err() {
+            for (&(n_bytes, n_fds), &lag) in costs.iter().zip(&lags) {
+                let cost = Credit::of(n_bytes, n_fds);
+                while window.try_take(cost).is_err() {
                     let oldest = unconsumed.pop_front();
                     prop_assert!(oldest.is_some(), "deadlock: all is consumed and the window is not open");
-                    if let Some(credit) = oldest.and_then(|bytes| granter.consumed(bytes)) {
+                    if let Some(credit) = oldest.and_then(|cost| granter.consumed(cost)) {
                         window.grant(credit).unwrap();
                     }
                 }
-                granter.arrived(bytes).unwrap();
-                unconsumed.push_back(bytes);
+                granter.arrived(cost).unwrap();
+                unconsumed.push_back(cost);
                 let out = window.outstanding();
                 prop_assert!(out.messages <= size.messages);
-                prop_assert!(out.bytes <= size.bytes.max(size.bytes.div_ceil(2) + bytes));
+                prop_assert!(out.bytes <= size.bytes.max(size.bytes.div_ceil(2) + cost.bytes));
+                prop_assert!(out.fds <= size.fds.max(size.fds.div_ceil(2) + cost.fds));
                 while unconsumed.len() > lag {
                     let oldest = unconsumed.pop_front().unwrap();
                     if let Some(credit) = granter.consumed(oldest) {

@@ -50,6 +50,8 @@ pub(crate) struct Said {
     pub(crate) init_failed: Option<String>,
     pub(crate) done: Option<Done>,
     pub(crate) stopped: bool,
+    /// What it leaves, until all of it was said.
+    pub(crate) letters: Vec<(u64, u32, Payload)>,
     pub(crate) killed: Option<KillCause>,
     pub(crate) fault: Option<String>,
 }

@@ -127,7 +127,13 @@ impl Host {
             Up::Stopped => life.said.stopped = true,
             Up::Closed(link) => self.link_closed(who, link),
             Up::Broken(link, fault) => self.client_broke(who, link, fault),
-            Up::Bequest(bequest) => self.inherit(bequest, self.context(who.child)),
+            Up::Bequest(mut bequest) => {
+                life.said.letters.append(&mut bequest.letters);
+                if !bequest.more {
+                    std::mem::swap(&mut bequest.letters, &mut life.said.letters);
+                    self.inherit(bequest, self.context(who.child));
+                }
+            }
             Up::Request(id, request) => {
                 let control = life.control();
                 let context = self.context(who.child);

@@ -145,6 +145,8 @@ pub(crate) struct Bequest {
     pub(crate) row: u32,
     /// Each with its number on the link, its method and its arguments.
     pub(crate) letters: Vec<(u64, u32, Payload)>,
+    /// Another one follows with more of them: their descriptors would be too many for one.
+    pub(crate) more: bool,
 }
 
 /// A call that waits for its answer, made within a message that is being handled.
