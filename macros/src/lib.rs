@@ -65,7 +65,11 @@ pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// Arguments and outputs travel as those of a `#[task]`. Functions without `self`, constants and types are left alone.
 ///
-/// `crate = path` says where the library is, if it has been renamed.
+/// | option | means | default |
+/// | --- | --- | --- |
+/// | `mailbox = 100` | how many messages of one sender may wait | that of the program's `Config` |
+/// | `overflow = "wait"`, `"reject"` or `"drop_oldest"` | what becomes of one more | `"wait"` |
+/// | `crate = path` | where the library is | `::procession` |
 #[proc_macro_attribute]
 pub fn actor(options: TokenStream, item: TokenStream) -> TokenStream {
     actor::actor(options.into(), item.into()).into()

@@ -72,7 +72,7 @@ pub use procession_macros::{actor, main, service, task, test};
 pub use supervise::builder::{ServiceRef, Spec, Supervisor, Tree};
 pub use supervise::{Backoff, Intensity, Restart, Strategy};
 pub use task::{Builder as ProcessBuilder, Current, Process};
-pub use wire::control::{ChildId, DeadCause, DeadLetter, Exit, Info, State};
+pub use wire::control::{ChildId, DeadCause, DeadLetter, Exit, Info, Overflow, State};
 pub use wire::value::Wire;
 
 /// What the streams of a pool are made of.

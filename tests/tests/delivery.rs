@@ -4,7 +4,7 @@ use futures::future::{join_all, poll_immediate};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use procession::prelude::*;
-use procession::{Backoff, DeadCause, Restart};
+use procession::{Backoff, DeadCause, Overflow, Restart};
 use std::pin::pin;
 use std::time::Duration;
 use tests::{Fault, Journal, Marker, within};
@@ -417,4 +417,72 @@ async fn what_is_in_flight_is_counted_in_the_order_of_messages() {
     assert_eq!(within("a count", clerk.in_flight()).await.expect("it"), 1);
     lingers.clear();
     assert_eq!(within("a count", clerk.in_flight()).await.expect("it"), 0);
+}
+
+#[procession::test]
+async fn a_mailbox_that_rejects_says_so_to_calls_and_tells_alike() {
+    let (journal, at) = (Journal::new(), Marker::new());
+    let spec = Clerk::spec(journal.clone()).mailbox(4, Overflow::Reject);
+    let clerk = within("spawn", spec.spawn()).await.expect("an actor");
+    let pid = pid(&clerk).await;
+    within("a tell", clerk.block_once(at.clone()).tell())
+        .await
+        .expect("accepted");
+    at.reached(1).await;
+    let mut sent = 0;
+    while within("a tell", clerk.write(sent).tell()).await.is_ok() {
+        sent += 1;
+        assert!(sent <= 4, "more than the mailbox holds");
+    }
+    assert_eq!(
+        within("a tell", clerk.write(99).tell()).await,
+        Err(CallError::Full)
+    );
+    assert_eq!(within("a call", clerk.ready()).await, Err(CallError::Full));
+    kill_9(pid);
+    within("what was accepted", journal.reached(sent)).await;
+    assert_eq!(journal.read(), (0..sent).collect::<Vec<_>>());
+}
+
+#[derive(Default)]
+struct Latest(Vec<u64>);
+
+#[actor(mailbox = 4, overflow = "drop_oldest")]
+impl Latest {
+    fn hold(&mut self, at: Marker, until: Marker) {
+        at.reach();
+        tests::deadline::blocks_until(tests::deadline::PATIENCE, || until.count() > 0);
+    }
+    fn push(&mut self, n: u64) {
+        self.0.push(n);
+    }
+    fn seen(&self) -> Vec<u64> {
+        self.0.clone()
+    }
+}
+
+#[procession::test]
+async fn a_mailbox_that_drops_the_oldest_keeps_the_newest_and_names_what_it_dropped() {
+    let (at, go) = (Marker::new(), Marker::new());
+    let latest = within("spawn", Latest::spawn()).await.expect("an actor");
+    within("a tell", latest.hold(at.clone(), go.clone()).tell())
+        .await
+        .expect("accepted");
+    at.reached(1).await;
+    for n in 0..100 {
+        within("a tell", latest.push(n).tell())
+            .await
+            .expect("always accepted");
+    }
+    go.reach();
+    let seen = within("what was seen", latest.seen()).await.expect("an answer");
+    assert!(
+        seen.len() <= 4 && seen.ends_with(&[99]) && seen.is_sorted(),
+        "{seen:?}"
+    );
+    let dead = within("dead letters", latest.dead_letters())
+        .await
+        .expect("a list");
+    assert_eq!(dead.len() + seen.len(), 100, "{seen:?}");
+    assert!(dead.iter().all(|letter| letter.cause == DeadCause::Overflow));
 }

@@ -217,7 +217,8 @@ async fn work_that_yields_is_not_killed() {
         .await
         .expect("an actor");
     let mut exits = other.monitor().await.expect("a monitor");
-    let spin = other.spin(Marker::new()).timeout(Duration::from_secs(2));
+    let spins = Marker::new();
+    let spin = other.spin(spins.clone()).timeout(Duration::from_secs(2));
     assert_eq!(
         within("the other", spin.kill_after(grace)).await,
         Err(CallError::Timeout)

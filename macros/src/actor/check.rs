@@ -1,5 +1,6 @@
 //! What an actor may be, and the actor as the rest of the expansion knows it.
 
+use super::mailbox::Mailbox;
 use super::parse::{Block, Item, Member, Role};
 use crate::argument::{self, Argument};
 use crate::attributes;
@@ -25,6 +26,7 @@ pub(super) struct Actor {
     pub(super) name: Ident,
     pub(super) handle: Ident,
     pub(super) marker: Ident,
+    pub(super) mailbox: Option<Mailbox>,
     pub(super) init: Option<Init>,
     pub(super) terminate: Option<Terminate>,
     pub(super) methods: Vec<Method>,
@@ -58,13 +60,19 @@ pub(super) struct Method {
 }
 
 /// Checks a block, takes out of it what would be a second error, and gives the actor, unless it has no name.
-pub(super) fn check(block: &mut Block, root: Root, faults: &mut Faults) -> Option<Actor> {
+pub(super) fn check(
+    block: &mut Block,
+    root: Root,
+    mailbox: Option<Mailbox>,
+    faults: &mut Faults,
+) -> Option<Actor> {
     let name = name(block, faults)?;
     let mut actor = Actor {
         root,
         ty: block.ty.clone(),
         handle: format_ident!("{}Ref", name.unraw(), span = name.span()),
         marker: format_ident!("__{}Marker", name.unraw(), span = name.span()),
+        mailbox,
         name,
         init: None,
         terminate: None,

@@ -69,9 +69,11 @@ fn starters(actor: &Actor) -> TokenStream {
         name,
         handle,
         init,
+        mailbox,
         ..
     } = actor;
     let Root { root, private } = paths;
+    let mailbox = mailbox.as_ref().map(|mailbox| mailbox.expand(root));
     let arguments = init.as_ref().map_or(&[][..], |init| &init.arguments);
     let vis = match init {
         Some(Init { function, .. }) => {
@@ -87,7 +89,7 @@ fn starters(actor: &Actor) -> TokenStream {
         quote! {
             #[doc = #about]
             #vis fn spec(#(#shown),*) -> #root::Spec<#handle> {
-                #private::actor_spec::<Self, #handle>(#encoded)
+                #private::actor_spec::<Self, #handle>(#encoded) #mailbox
             }
         }
     });

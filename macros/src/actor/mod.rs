@@ -6,6 +6,7 @@
 mod check;
 mod dispatch;
 mod handle;
+mod mailbox;
 mod parse;
 
 use crate::fault::Faults;
@@ -16,7 +17,9 @@ use quote::quote;
 
 pub(crate) fn actor(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut faults = Faults::default();
-    let options = Options::read(options, "actor", &[("crate", "path")], &mut faults);
+    let known = [("crate", "path"), ("mailbox", "1024"), ("overflow", "\"wait\"")];
+    let options = Options::read(options, "actor", &known, &mut faults);
+    let mailbox = mailbox::read(&options, &mut faults);
     let root = Root::new(options.root(&mut faults));
     let mut block = match syn::parse2::<parse::Block>(item.clone()) {
         Ok(block) => block,
@@ -26,7 +29,7 @@ pub(crate) fn actor(options: TokenStream, item: TokenStream) -> TokenStream {
             return quote!(#faults #item);
         }
     };
-    let actor = check::check(&mut block, root, &mut faults);
+    let actor = check::check(&mut block, root, mailbox, &mut faults);
     let faults = faults.into_tokens();
     let made = actor.map(|actor| {
         let (handle, dispatch) = (handle::expand(&actor), dispatch::expand(&actor));

@@ -15,7 +15,7 @@ use crate::link::credit::{Credit, Window};
 use crate::link::{self, Driver, Incoming};
 use crate::process::control::{self, Answered};
 use crate::wire::attach::Payload;
-use crate::wire::control::{Fate, LinkId, Salvage, Settings};
+use crate::wire::control::{Fate, LinkId, Mailbox, Overflow, Salvage};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +33,9 @@ const EOF_GRACE: Duration = Duration::from_millis(200);
 pub(crate) struct Conn {
     pub(super) sender: link::Sender,
     pub(super) window: Window,
+    pub(super) overflow: Overflow,
+    /// How many messages may wait here for room.
+    pub(super) backlog: usize,
     pub(super) link: LinkId,
     /// The word of the control plane that the actor died. Once it was given, no message is taken any more: whoever
     /// heard of the death elsewhere reaches the next incarnation.
@@ -77,7 +80,9 @@ impl Conn {
         let (sender, driver) = link::open(transport, settings.frame_limit)?;
         let conn = Arc::new(Conn {
             sender,
-            window: Window::new(settings.window()),
+            window: Window::new(introduced.mailbox.window()),
+            overflow: introduced.mailbox.overflow,
+            backlog: introduced.mailbox.backlog() as usize,
             link: introduced.link,
             fate: Mutex::new(answered.fate.unwrap_or_else(|| oneshot::channel().1)),
             closed: AtomicBool::new(false),
@@ -243,13 +248,21 @@ const WINDOW: u64 = 4 << 20;
 /// How many of its descriptors: one message has at most half as many.
 const DESCRIPTORS: u32 = 512;
 
-impl Settings {
+impl Mailbox {
     /// What one sender may have sent to one actor that has not begun.
     pub(crate) fn window(&self) -> Credit {
         Credit {
-            messages: self.mailbox,
+            messages: self.messages - self.backlog(),
             bytes: WINDOW,
             fds: DESCRIPTORS,
+        }
+    }
+
+    /// How many messages of it are at the sender.
+    fn backlog(&self) -> u32 {
+        match self.overflow {
+            Overflow::Wait | Overflow::Reject => 0,
+            Overflow::DropOldest => self.messages / 2,
         }
     }
 }

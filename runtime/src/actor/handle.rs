@@ -297,6 +297,7 @@ impl<E> CallError<E> {
         match error.kind() {
             ErrorKind::Stopped => CallError::Stopped,
             ErrorKind::Timeout => CallError::Timeout,
+            ErrorKind::Full => CallError::Full,
             ErrorKind::Cycle => CallError::Cycle {
                 path: current::path(&error),
             },

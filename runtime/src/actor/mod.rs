@@ -7,9 +7,10 @@
 //! | `contract` | what the macros implement |
 //! | `handle`, `call`, `monitor` | what users hold |
 //! | `ledger` | what one sender sent to one actor, and what becomes of it at a death: pure |
-//! | `peer`, `conn` | the client's side: the books and the connection |
+//! | `peer`, `books`, `conn` | the client's side: the books and the connection |
 //! | `child`, `port`, `room`, `work` | the actor's side: a process, a link, the value and its lock, a message that runs |
 
+mod books;
 pub(crate) mod call;
 pub(crate) mod child;
 pub(crate) mod conn;

@@ -13,18 +13,17 @@
 //! then it might have to be sent again. The peer asks the actor for word of that.
 
 use crate::error::{CallError, Error, ErrorKind, Result};
-use crate::exit::ExitReason;
 use crate::link::Incoming;
-use crate::link::credit::Credit;
+use crate::link::credit::{Credit, Refused};
 use crate::os::clock;
 use crate::os::socket::MAX_DESCRIPTORS;
 use crate::process::control::{self, Answered};
 use crate::wire::attach::Payload;
 use crate::wire::codec;
 use crate::wire::control::{
-    Answer as ControlAnswer, Bequest, DeadCause, DeadReport, Fate, LinkId, Request, Target, Wait,
+    Answer as ControlAnswer, Bequest, DeadCause, DeadReport, Fate, LinkId, Overflow, Request, Target, Wait,
 };
-use crate::wire::frame::{Flags, Head, Kind};
+use crate::wire::frame::{Head, Kind};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,8 +32,9 @@ use std::time::Duration;
 use tokio::runtime;
 use tokio::sync::oneshot;
 
+use super::books::{Books, Posting, Waiting};
 use super::conn::{self, Answer, Conn, Reply};
-use super::ledger::{Ledger, Letter, Obituary, Verdict};
+use super::ledger::{Letter, Obituary, Verdict};
 use super::row::{self, Entry};
 use super::{child, current};
 
@@ -56,19 +56,6 @@ pub(crate) struct Peer {
     turn: tokio::sync::Mutex<()>,
 }
 
-#[derive(Debug, Default)]
-struct Books {
-    ledger: Ledger<Waiting>,
-    /// The connection over which the messages in the books were sent.
-    conn: Option<Arc<Conn>>,
-    /// It takes new messages: those from before are on it.
-    live: bool,
-    /// How many hold a [`Lease`].
-    leases: usize,
-    /// Why the last incarnation died, where it did.
-    death: Option<ExitReason>,
-}
-
 /// What a call depends on beside its message.
 #[derive(Debug, Default)]
 pub(crate) struct CallContext {
@@ -80,14 +67,6 @@ pub(crate) struct CallContext {
 
 /// A call that was made within another and waits for longer than this may wait for itself.
 const SUSPICIOUS: Duration = Duration::from_millis(100);
-
-/// Whoever waits for an answer.
-#[derive(Debug)]
-struct Waiting {
-    answer: oneshot::Sender<Answer>,
-    /// What has come of it.
-    parts: Vec<Payload>,
-}
 
 /// Keeps the connection of a peer open.
 #[derive(Debug)]
@@ -142,12 +121,16 @@ impl Peer {
         context: CallContext,
     ) -> Result<Option<Answer>> {
         let (answer, mut answered) = oneshot::channel();
-        let parts = Vec::new();
         let (method, deadline) = (letter.method, letter.deadline);
-        let number = self.post(letter, Some(Waiting { answer, parts })).await?;
+        let waiter = Waiting {
+            answer,
+            parts: Vec::new(),
+            number: None,
+        };
+        let number = self.post(letter, Some(waiter)).await?;
         let unanswered = Unanswered {
             peer: self,
-            number,
+            number: &number,
             kill: context.grace.map(|grace| (deadline, grace)),
         };
         let answer = match context.holds {
@@ -157,7 +140,7 @@ impl Peer {
                 Err(_) => tokio::select! {
                     biased;
                     answer = &mut answered => answer,
-                    cycle = self.wait(number, method, holds) => return Err(cycle),
+                    cycle = self.wait(number.get(), method, holds) => return Err(cycle),
                 },
             },
         };
@@ -205,14 +188,24 @@ impl Peer {
     pub(crate) fn try_tell(&self, letter: Letter) -> Result<(), CallError> {
         let conn = self.live().ok_or(CallError::Full)?;
         conn.allows(&letter.body)?;
-        conn.window.try_take(letter.cost()).map_err(|_| CallError::Full)?;
-        let entered = self.enter(&conn, &mut Some((letter, None)));
-        entered.map(drop).ok_or(CallError::Full)
+        let cost = letter.cost();
+        let waiter = None;
+        let mut posting = Some(Posting { letter, waiter });
+        if conn.overflow == Overflow::DropOldest {
+            self.enter_or_drop(&conn, &mut posting);
+        } else {
+            conn.window.try_take(cost).map_err(|_| CallError::Full)?;
+            lock(&self.books).enter(&conn, &mut posting);
+        }
+        match posting {
+            None => Ok(()),
+            Some(_) => Err(CallError::Full),
+        }
     }
 
-    async fn post(self: &Arc<Self>, letter: Letter, waiter: Option<Waiting>) -> Result<u64> {
+    async fn post(self: &Arc<Self>, letter: Letter, waiter: Option<Waiting>) -> Result<Number> {
         let cost = letter.cost();
-        let mut posting = Some((letter, waiter));
+        let mut posting = Some(Posting { letter, waiter });
         loop {
             let conn = match self.live() {
                 Some(conn) => conn,
@@ -220,30 +213,46 @@ impl Peer {
             };
             posting
                 .iter()
-                .try_for_each(|(letter, _)| conn.allows(&letter.body))?;
-            if conn.window.take(cost).await.is_err() {
-                continue;
-            }
-            if let Some(number) = self.enter(&conn, &mut posting) {
-                return Ok(number);
+                .try_for_each(|posting| conn.allows(&posting.letter.body))?;
+            let taken = match conn.overflow {
+                Overflow::DropOldest => {
+                    let number = Arc::new(AtomicU64::new(0));
+                    if let Some(Posting {
+                        waiter: Some(waiter), ..
+                    }) = &mut posting
+                    {
+                        waiter.number = Some(number.clone());
+                    }
+                    self.enter_or_drop(&conn, &mut posting);
+                    match posting {
+                        None => return Ok(Number::Later(number)),
+                        Some(_) => continue,
+                    }
+                }
+                Overflow::Wait => conn.window.take(cost).await.is_ok(),
+                Overflow::Reject => match conn.window.try_take(cost) {
+                    Ok(()) => true,
+                    Err(Refused::Closed) => false,
+                    Err(Refused::Full) => {
+                        return Err(Error::with_kind(ErrorKind::Full, "the actor's mailbox is full"));
+                    }
+                },
+            };
+            if taken && let Some(number) = lock(&self.books).enter(&conn, &mut posting) {
+                return Ok(Number::Now(number));
             }
         }
     }
 
-    /// Enters a message into the books and queues it, under one lock: the order of numbers is the order on the link.
-    /// `None`, and `posting` left, where the connection takes no more.
-    fn enter(&self, conn: &Arc<Conn>, posting: &mut Option<(Letter, Option<Waiting>)>) -> Option<u64> {
-        let mut books = lock(&self.books);
-        let takes = books.live && conn.is_open() && books.is_current(conn);
-        let (letter, waiter) = takes.then(|| posting.take()).flatten()?;
-        let (mut head, body) = (letter.head(), letter.body.clone());
-        let number = books.ledger.accept(letter, waiter);
-        head.seq = number;
-        if conn.sender.send(head, body.bytes, body.fds).is_err() {
-            *posting = books.ledger.withdraw();
-            return None;
+    fn enter_or_drop(&self, conn: &Arc<Conn>, posting: &mut Option<Posting>) {
+        let dropped = lock(&self.books).enter_or_drop(conn, posting);
+        match dropped {
+            Some(Posting {
+                waiter: Some(waiter), ..
+            }) => waiter.overflow(),
+            Some(Posting { letter, waiter: None }) => self.report(letter.method, DeadCause::Overflow),
+            None => {}
         }
-        Some(number)
     }
 
     /// The connection to the living incarnation; waits while there is none.
@@ -297,6 +306,7 @@ impl Peer {
                 let next = next.map(|(number, letter)| (number, letter.cost()));
                 if next.is_none() {
                     books.live = books.is_current(conn);
+                    books.drain_backlog();
                     let idle = books.rest();
                     drop(books);
                     drop(idle);
@@ -327,7 +337,7 @@ impl Peer {
     /// After a death: sees to it that what stayed in the books reaches the next incarnation, or ends.
     pub(super) async fn recover(self: &Arc<Self>) {
         for tried in 1.. {
-            if lock(&self.books).ledger.is_empty() {
+            if lock(&self.books).is_empty() {
                 return;
             }
             match self.connect().await {
@@ -346,10 +356,10 @@ impl Peer {
         if books.live {
             return;
         }
-        let left = books.ledger.clear();
+        let left = books.clear();
         let death = books.death.clone();
         drop(books);
-        for (letter, waiter) in left {
+        for Posting { letter, waiter } in left {
             match (waiter, &death) {
                 (Some(waiter), Some(reason)) => waiter.end(Reply::Died {
                     reason: reason.clone(),
@@ -364,9 +374,7 @@ impl Peer {
 
     /// The connection, while it takes messages.
     pub(crate) fn live(&self) -> Option<Arc<Conn>> {
-        let books = lock(&self.books);
-        let live = books.conn.as_ref().filter(|conn| books.live && conn.is_open());
-        live.cloned()
+        lock(&self.books).live().cloned()
     }
 
     /// Waits until what was accepted is on its way.
@@ -418,10 +426,13 @@ impl Peer {
         };
         conn.window.grant(credit).map_err(|fault| fault.to_string())?;
         let mut books = lock(&self.books);
-        if begun == 0 || !books.is_current(conn) {
+        if !books.is_current(conn) {
             return Ok(());
         }
-        books.ledger.begun(begun).map_err(|error| error.to_string())?;
+        books.drain_backlog();
+        if begun > 0 {
+            books.ledger.begun(begun).map_err(|error| error.to_string())?;
+        }
         let idle = books.rest_if_empty();
         drop(books);
         drop(idle);
@@ -443,7 +454,7 @@ impl Peer {
         books.live = false;
         let Some(fate) = fate else {
             // The senders are dropped unheard.
-            let left = books.ledger.clear();
+            let left = books.clear();
             drop(books);
             return drop(left);
         };
@@ -508,7 +519,7 @@ impl Peer {
         let books = lock(&self.books);
         let mut bequests: Vec<Bequest> = Vec::new();
         let mut n_fds = 0;
-        for (number, letter) in books.ledger.tells() {
+        for (number, letter) in books.tells() {
             n_fds += letter.body.fds.len();
             if n_fds > MAX_DESCRIPTORS {
                 n_fds = letter.body.fds.len();
@@ -551,75 +562,6 @@ impl Peer {
     }
 }
 
-impl Books {
-    fn is_current(&self, conn: &Arc<Conn>) -> bool {
-        self.conn
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, conn))
-    }
-
-    fn rest_if_empty(&mut self) -> Option<Arc<Conn>> {
-        match self.leases == 0 && self.ledger.is_empty() {
-            true => self.rest(),
-            false => None,
-        }
-    }
-
-    /// Where nobody holds the peer any more: closes its connection, or asks for word of when that may be done. What is
-    /// returned is to be dropped outside the lock.
-    fn rest(&mut self) -> Option<Arc<Conn>> {
-        if self.leases > 0 || !self.live {
-            return None;
-        }
-        if self.ledger.is_empty() {
-            self.live = false;
-            return self.conn.take().inspect(|conn| conn.close());
-        }
-        if let Some(conn) = &self.conn {
-            let head = Head {
-                seq: self.ledger.last(),
-                ..Head::new(Kind::Credit)
-            };
-            // One that is closed is buried soon.
-            let _ = conn.sender.send(head, Bytes::new(), Vec::new());
-        }
-        None
-    }
-}
-
-impl Letter {
-    /// What it takes of a mailbox.
-    fn cost(&self) -> Credit {
-        Credit::of(self.body.len(), self.body.fds.len())
-    }
-
-    fn head(&self) -> Head {
-        // What may run again is settled by its end, so that is to be told even where nobody waits for it.
-        let kind = match self.answered || self.retries > 0 {
-            true => Kind::Request,
-            false => Kind::Tell,
-        };
-        let flags = match self.nested {
-            true => Flags::NESTED,
-            false => Flags::NONE,
-        };
-        Head {
-            flags,
-            method: self.method,
-            aux: self.deadline,
-            ..Head::new(kind)
-        }
-    }
-}
-
-impl Waiting {
-    fn end(self, reply: Reply) {
-        let Waiting { answer, parts } = self;
-        // Whoever no longer waits needs no answer.
-        let _ = answer.send(Answer { parts, reply });
-    }
-}
-
 impl Drop for Peer {
     fn drop(&mut self) {
         if let Some(table) = lock(&PEERS).as_mut()
@@ -630,17 +572,34 @@ impl Drop for Peer {
     }
 }
 
+/// The number of a message that was accepted.
+enum Number {
+    Now(u64),
+    /// It gets one when it leaves its sender; 0 until then.
+    Later(Arc<AtomicU64>),
+}
+
+impl Number {
+    fn get(&self) -> u64 {
+        match self {
+            Number::Now(number) => *number,
+            Number::Later(number) => number.load(Ordering::Relaxed),
+        }
+    }
+}
+
 /// A call whose future is dropped before its answer came.
 struct Unanswered<'a> {
     peer: &'a Peer,
-    number: u64,
+    number: &'a Number,
     /// Its deadline, and how long after that its process is killed if it still runs.
     kill: Option<(u64, Duration)>,
 }
 
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
-        let number = self.number;
+        // One without a number is seen to be of no interest when its turn comes.
+        let number = self.number.get();
         let link = self.peer.cancel(number);
         if let (Some(link), Some((deadline, grace))) = (link, self.kill)
             && clock::monotonic() >= deadline

@@ -73,7 +73,7 @@ impl Port {
         sender: link::Sender,
         settings: &Settings,
     ) -> Rc<Port> {
-        let granter = RefCell::new(Granter::new(settings.window()));
+        let granter = RefCell::new(Granter::new(attach.mailbox.window()));
         Rc::new(Port {
             link: attach.link,
             slot: attach.slot,

@@ -6,7 +6,7 @@ use crate::observe;
 use crate::process::control::{self, Asked};
 use crate::process::{StartMode, entry};
 use crate::supervise::host;
-use crate::wire::control::Settings;
+use crate::wire::control::{Mailbox, Overflow, Settings};
 use crate::wire::frame::DEFAULT_LIMIT;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -117,7 +117,10 @@ impl Config {
         Settings {
             call_timeout: self.call_timeout.unwrap_or(Duration::from_secs(60)),
             frame_limit: self.frame_limit.unwrap_or(DEFAULT_LIMIT),
-            mailbox: self.mailbox.unwrap_or(1024),
+            mailbox: Mailbox {
+                messages: self.mailbox.unwrap_or(1024),
+                overflow: Overflow::Wait,
+            },
             poisonous: self.poisonous.unwrap_or(3),
         }
     }

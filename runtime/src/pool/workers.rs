@@ -150,6 +150,7 @@ impl Worker {
                 input,
             },
             label: "worker".to_owned(),
+            mailbox: None,
             outbox: OUTBOX,
             item_timeout: timeout,
             joined: false,

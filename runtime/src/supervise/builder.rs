@@ -7,7 +7,7 @@ use crate::actor::row::{self, Row};
 use crate::error::{Error, Result};
 use crate::process::control;
 use crate::wire::attach::Payload;
-use crate::wire::control::{Answer, Body, BodyKind, Info, Request, Target};
+use crate::wire::control::{Answer, Body, BodyKind, Info, Mailbox, Overflow, Request, Target};
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -212,6 +212,7 @@ impl<R> Spec<R> {
                         input,
                     },
                     label: row.key.name.to_owned(),
+                    mailbox: None,
                     outbox: 0,
                     item_timeout: None,
                     joined: false,
@@ -249,6 +250,17 @@ impl<R> Spec<R> {
     /// How long to wait before it is started again.
     pub fn backoff(self, backoff: Backoff) -> Self {
         self.with(|node| node.policy.backoff = backoff)
+    }
+
+    /// How many messages of one sender may wait at it, at least 1, and what becomes of one that finds no room. The
+    /// default is that of [`Config::mailbox`](crate::Config::mailbox), where the sender waits.
+    pub fn mailbox(self, messages: u32, overflow: Overflow) -> Self {
+        self.with(|node| {
+            if let Work::Process(process) = &mut node.work {
+                let messages = messages.max(1);
+                process.mailbox = Some(Mailbox { messages, overflow });
+            }
+        })
     }
 
     /// How many restarts within a period are too many, where it is spawned by itself; under a supervisor that one's

@@ -133,13 +133,21 @@ impl Host {
         };
         self.links.insert(link, Link { server, slot, client });
         let pipe = self.config.link == LinkKind::Pipe;
+        let spec = self.process(server).map(|process| process.spec.mailbox);
+        let mailbox = spec.flatten().unwrap_or(self.config.settings.mailbox);
         Ok(Pair {
             introduced: Introduced {
                 link,
                 child: server,
+                mailbox,
                 pipe,
             },
-            attach: Attach { link, slot, pipe },
+            attach: Attach {
+                link,
+                slot,
+                mailbox,
+                pipe,
+            },
             ours: ours.into_descriptors(),
             theirs: theirs.into_descriptors(),
             fate,

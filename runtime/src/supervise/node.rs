@@ -1,6 +1,6 @@
 //! What a supervisor is asked to start: plain data, which a child that starts a tree sends to the host.
 
-use crate::wire::control::Body;
+use crate::wire::control::{Body, Mailbox};
 use serde::{Deserialize, Serialize};
 
 use super::spec::{Policy, Rules};
@@ -26,6 +26,8 @@ pub(crate) struct Process {
     pub(crate) body: Body,
     /// What it is called where it has no name: the annotated item's.
     pub(crate) label: String,
+    /// Its mailbox, where it is not that of the settings.
+    pub(crate) mailbox: Option<Mailbox>,
     /// Bytes of shared memory for the results of a pool's worker.
     pub(crate) outbox: usize,
     /// How long an item of a pool's worker may run before the worker is killed.

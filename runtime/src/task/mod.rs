@@ -345,6 +345,7 @@ impl<T: Task> Builder<T> {
                 input,
             },
             label: row.key.name.to_owned(),
+            mailbox: None,
             outbox: 0,
             item_timeout: None,
             joined: true,

@@ -81,10 +81,38 @@ pub(crate) struct Settings {
     pub(crate) call_timeout: Duration,
     /// The most bytes in a frame.
     pub(crate) frame_limit: usize,
-    /// How many messages of one sender may wait at an actor.
-    pub(crate) mailbox: u32,
+    /// How many messages of one sender may wait at an actor that says nothing else.
+    pub(crate) mailbox: Mailbox,
     /// How many incarnations in a row a message may kill before it is set aside.
     pub(crate) poisonous: u32,
+}
+
+/// What one sender may have at an actor that has not begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mailbox {
+    pub(crate) messages: u32,
+    pub(crate) overflow: Overflow,
+}
+
+/// What becomes of a message to an actor whose mailbox is full.
+///
+/// ```
+/// use procession::Overflow;
+///
+/// assert_eq!(Overflow::default(), Overflow::Wait);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// Its sender waits for room.
+    #[default]
+    Wait,
+    /// It fails with [`CallError::Full`](crate::CallError::Full).
+    Reject,
+    /// It is accepted, and the oldest one that has not left its sender is dropped: a tell becomes a
+    /// [dead letter](crate::ActorRef::dead_letters), a call fails with [`CallError::Full`](crate::CallError::Full).
+    /// Half of the mailbox is at the sender, so that there is such a one.
+    DropOldest,
 }
 
 /// The server's end of a link. Descriptors: one for a socket, two for a pipe (read, write).
@@ -93,6 +121,7 @@ pub(crate) struct Attach {
     pub(crate) link: LinkId,
     /// The cell of the status page that counts what had begun on this link.
     pub(crate) slot: u32,
+    pub(crate) mailbox: Mailbox,
     pub(crate) pipe: bool,
 }
 
@@ -383,6 +412,7 @@ pub(crate) enum Answer {
 pub(crate) struct Introduced {
     pub(crate) link: LinkId,
     pub(crate) child: ChildId,
+    pub(crate) mailbox: Mailbox,
     pub(crate) pipe: bool,
 }
 

@@ -1,0 +1,216 @@
+//! What one runtime knows of its dealings with one actor: the ledger of messages, the connection over which they were
+//! sent, and those that wait at the sender because the actor's mailbox drops the oldest when it is full.
+//!
+//! Everything here happens under one lock of the [`Peer`](super::peer::Peer), so that the order of numbers is the order
+//! on the link. Nothing here waits.
+
+use crate::error::{Error, ErrorKind};
+use crate::exit::ExitReason;
+use crate::link::credit::Credit;
+use crate::wire::attach::Payload;
+use crate::wire::frame::{Flags, Head, Kind};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::oneshot;
+
+use super::conn::{Answer, Conn, Reply};
+use super::ledger::{Ledger, Letter};
+
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    pub(super) ledger: Ledger<Waiting>,
+    /// Accepted, and not yet numbered.
+    backlog: VecDeque<Posting>,
+    /// The connection over which the messages in the ledger were sent.
+    pub(super) conn: Option<Arc<Conn>>,
+    /// It takes new messages: those from before are on it.
+    pub(super) live: bool,
+    /// How many hold a [`Lease`](super::peer::Lease).
+    pub(super) leases: usize,
+    /// Why the last incarnation died, where it did.
+    pub(super) death: Option<ExitReason>,
+}
+
+/// Whoever waits for an answer.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) answer: oneshot::Sender<Answer>,
+    /// What has come of it.
+    pub(super) parts: Vec<Payload>,
+    /// Where the number of the message is to be told, if that is not known at once.
+    pub(super) number: Option<Arc<AtomicU64>>,
+}
+
+/// A message on its way into the books.
+#[derive(Debug)]
+pub(super) struct Posting {
+    pub(super) letter: Letter,
+    pub(super) waiter: Option<Waiting>,
+}
+
+impl Books {
+    pub(super) fn is_current(&self, conn: &Arc<Conn>) -> bool {
+        self.conn
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, conn))
+    }
+
+    /// Whether everything is settled.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ledger.is_empty() && self.backlog.is_empty()
+    }
+
+    /// The connection, while it takes messages.
+    pub(super) fn live(&self) -> Option<&Arc<Conn>> {
+        self.conn.as_ref().filter(|conn| self.live && conn.is_open())
+    }
+
+    /// Enters a message for which there is credit, and queues it: its number. `None`, and `posting` left, where the
+    /// connection takes no more.
+    pub(super) fn enter(&mut self, conn: &Arc<Conn>, posting: &mut Option<Posting>) -> Option<u64> {
+        if self.live().is_none() || !self.is_current(conn) {
+            return None;
+        }
+        let Posting { letter, mut waiter } = posting.take()?;
+        let (mut head, body) = (letter.head(), letter.body.clone());
+        let told = waiter.as_mut().and_then(|waiter| waiter.number.take());
+        head.seq = self.ledger.accept(letter, waiter);
+        if conn.sender.send(head, body.bytes, body.fds).is_err() {
+            let withdrawn = self.ledger.withdraw();
+            *posting = withdrawn.map(|(letter, waiter)| Posting { letter, waiter });
+            return None;
+        }
+        if let Some(told) = told {
+            told.store(head.seq, Ordering::Relaxed);
+        }
+        Some(head.seq)
+    }
+
+    /// The same where the mailbox drops the oldest when it is full, with or without credit. What was dropped for it.
+    pub(super) fn enter_or_drop(
+        &mut self,
+        conn: &Arc<Conn>,
+        posting: &mut Option<Posting>,
+    ) -> Option<Posting> {
+        let cost = posting.as_ref()?.letter.cost();
+        if self.backlog.is_empty() && conn.window.try_take(cost).is_ok() {
+            self.enter(conn, posting);
+            return None;
+        }
+        if self.live().is_none() || !self.is_current(conn) {
+            return None;
+        }
+        self.backlog.extend(posting.take());
+        match self.backlog.len() > conn.backlog {
+            true => self.backlog.pop_front(),
+            false => None,
+        }
+    }
+
+    /// Sends what waits here, as far as there is credit.
+    pub(super) fn drain_backlog(&mut self) {
+        while let Some(conn) = self.live().cloned()
+            && let Some(first) = self.backlog.front()
+        {
+            let is_gone = first
+                .waiter
+                .as_ref()
+                .is_some_and(|waiter| waiter.answer.is_closed());
+            if is_gone {
+                self.backlog.pop_front();
+            } else if conn.window.try_take(first.letter.cost()).is_ok() {
+                let mut posting = self.backlog.pop_front();
+                if self.enter(&conn, &mut posting).is_none() {
+                    self.backlog.extend(posting);
+                    self.backlog.rotate_right(1);
+                    return;
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Takes everything out, in order.
+    pub(super) fn clear(&mut self) -> Vec<Posting> {
+        let entered = self.ledger.clear().into_iter();
+        let entered = entered.map(|(letter, waiter)| Posting { letter, waiter });
+        entered.chain(self.backlog.drain(..)).collect()
+    }
+
+    /// One-way messages that are not known to have begun, with their numbers; those without one have the highest.
+    pub(super) fn tells(&self) -> impl Iterator<Item = (u64, &Letter)> {
+        let waiting = self.backlog.iter().map(|posting| (u64::MAX, &posting.letter));
+        let waiting = waiting.filter(|(_, letter)| !letter.answered);
+        self.ledger.tells().chain(waiting)
+    }
+
+    pub(super) fn rest_if_empty(&mut self) -> Option<Arc<Conn>> {
+        match self.leases == 0 && self.is_empty() {
+            true => self.rest(),
+            false => None,
+        }
+    }
+
+    /// Where nobody holds the peer any more: closes its connection, or asks for word of when that may be done. What is
+    /// returned is to be dropped outside the lock.
+    pub(super) fn rest(&mut self) -> Option<Arc<Conn>> {
+        if self.leases > 0 || !self.live {
+            return None;
+        }
+        if self.is_empty() {
+            self.live = false;
+            return self.conn.take().inspect(|conn| conn.close());
+        }
+        if let Some(conn) = self.conn.as_ref().filter(|_| !self.ledger.is_empty()) {
+            let head = Head {
+                seq: self.ledger.last(),
+                ..Head::new(Kind::Credit)
+            };
+            // One that is closed is buried soon.
+            let _ = conn.sender.send(head, Bytes::new(), Vec::new());
+        }
+        None
+    }
+}
+
+impl Letter {
+    /// What it takes of a mailbox.
+    pub(super) fn cost(&self) -> Credit {
+        Credit::of(self.body.len(), self.body.fds.len())
+    }
+
+    pub(super) fn head(&self) -> Head {
+        // What may run again is settled by its end, so that is to be told even where nobody waits for it.
+        let kind = match self.answered || self.retries > 0 {
+            true => Kind::Request,
+            false => Kind::Tell,
+        };
+        let flags = match self.nested {
+            true => Flags::NESTED,
+            false => Flags::NONE,
+        };
+        Head {
+            flags,
+            method: self.method,
+            aux: self.deadline,
+            ..Head::new(kind)
+        }
+    }
+}
+
+impl Waiting {
+    pub(super) fn end(self, reply: Reply) {
+        let Waiting { answer, parts, .. } = self;
+        // Whoever no longer waits needs no answer.
+        let _ = answer.send(Answer { parts, reply });
+    }
+
+    /// The mailbox was full, and this the oldest that could be dropped.
+    pub(super) fn overflow(self) {
+        let what = "newer messages took the place of this one in a full mailbox";
+        self.end(Reply::Fault(Error::with_kind(ErrorKind::Full, what)));
+    }
+}
