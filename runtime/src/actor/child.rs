@@ -101,7 +101,7 @@ async fn born(newborn: Newborn, worker: WorkerBody, observe: Observe) -> i32 {
     let Some((control, mut driver)) = open_control(control) else {
         return ABANDONED;
     };
-    let Some((birth, fds)) = first(&mut driver).await else {
+    let Some((mut birth, fds)) = first(&mut driver).await else {
         return ABANDONED;
     };
     observe(&birth, log);
@@ -118,6 +118,8 @@ async fn born(newborn: Newborn, worker: WorkerBody, observe: Observe) -> i32 {
         return ABANDONED;
     };
     let attach = birth.link;
+    // What it takes of that must not stay open here.
+    let input = std::mem::take(&mut birth.body.input);
     let life = Rc::new(Life {
         remote,
         birth,
@@ -134,7 +136,7 @@ async fn born(newborn: Newborn, worker: WorkerBody, observe: Observe) -> i32 {
     }
     spawn_local(life.clone().listen(driver));
     life.page.set_phase(Phase::Initialising);
-    let code = life.run(worker).await;
+    let code = life.run(worker, input).await;
     peer::flush().await;
     life.page.set_phase(Phase::Ending);
     life.remote.said().await;
@@ -158,8 +160,8 @@ async fn first(driver: &mut Driver) -> Option<(Birth, Vec<OwnedFd>)> {
 }
 
 impl Life {
-    async fn run(self: &Rc<Self>, worker: WorkerBody) -> i32 {
-        let (kind, input) = (self.birth.body.kind, self.birth.body.input.clone());
+    async fn run(self: &Rc<Self>, worker: WorkerBody, input: Payload) -> i32 {
+        let kind = self.birth.body.kind;
         let row = match kind {
             BodyKind::Worker => None,
             _ => match row::at(self.birth.body.row) {

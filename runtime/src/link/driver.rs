@@ -183,8 +183,9 @@ impl Driver {
                 return Ok(());
             }
             self.inbox.make_room();
+            let n_before = self.inbox.fds.len();
             match self.port.read(&mut self.inbox.buf, &mut self.inbox.fds) {
-                Ok(received) => self.received(received)?,
+                Ok(received) => self.received(received, n_before)?,
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(()),
                     io::ErrorKind::Interrupted => {}
@@ -196,16 +197,17 @@ impl Driver {
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
         self.inbox.make_room();
+        let n_before = self.inbox.fds.len();
         let read = ready!(self.port.poll_read(cx, &mut self.inbox.buf, &mut self.inbox.fds));
         Poll::Ready(match read {
-            Ok(received) => self.received(received),
+            Ok(received) => self.received(received, n_before),
             Err(error) => self.read_failed(error),
         })
     }
 
-    fn received(&mut self, received: Received) -> Result<(), LinkError> {
+    fn received(&mut self, received: Received, n_before: usize) -> Result<(), LinkError> {
         if received.truncated {
-            return Err(LinkError::DescriptorsLost);
+            self.inbox.lose(n_before);
         }
         if received.len == 0 {
             self.state = State::Ended;

@@ -4,6 +4,10 @@
 //! frame that is larger than the buffer there is one of the frame's size, filled by the kernel directly; behind it the
 //! usual size returns. One large buffer is kept for the next large frame, since fresh memory costs more than the copy
 //! into it; some smaller reads later it is let go.
+//!
+//! Descriptors that the kernel drops on their way, since this process can have no more, are those of one frame: a read
+//! ends behind the write that brought them, and they came with that write's first frame. That frame is delivered
+//! without its descriptors, whoever decodes it finds them missing, and the link goes on.
 
 use super::{Incoming, LinkError};
 use crate::wire::frame::{FrameCodec, HEADER};
@@ -28,6 +32,8 @@ pub(super) struct Inbox {
     codec: FrameCodec,
     pub(super) buf: BytesMut,
     pub(super) fds: VecDeque<OwnedFd>,
+    /// How many of these came before each lot that the kernel dropped.
+    lost: VecDeque<usize>,
     /// How many bytes the frame has whose header was seen; 0 if none was.
     frame: usize,
     /// The buffer is for one large frame.
@@ -43,6 +49,7 @@ impl Inbox {
             codec,
             buf: BytesMut::new(),
             fds: VecDeque::new(),
+            lost: VecDeque::new(),
             frame: 0,
             is_large: false,
             large: None,
@@ -60,23 +67,36 @@ impl Inbox {
         };
         let n_fds = usize::from(head.fds);
         self.frame = HEADER + len;
-        if self.fds.len() < n_fds {
+        let is_lost = n_fds > 0 && self.lost.front() == Some(&0);
+        let n_here = if is_lost { 0 } else { n_fds };
+        if self.lost.front().copied().unwrap_or(self.fds.len()) < n_here {
             // They come with the frame's first byte, so no more will.
             return Err(self.wrong_descriptors(n_fds));
         }
         if self.buf.len() < self.frame {
-            return match self.fds.len() == n_fds {
+            return match self.fds.len() == n_here {
                 true => Ok(None),
                 false => Err(self.wrong_descriptors(n_fds)),
             };
         }
         self.frame = 0;
         self.buf.advance(HEADER);
+        if is_lost {
+            self.lost.pop_front();
+        }
+        self.lost.iter_mut().for_each(|before| *before -= n_here);
         Ok(Some(Incoming {
             head,
             body: self.buf.split_to(len).freeze(),
-            fds: self.fds.drain(..n_fds).collect(),
+            fds: self.fds.drain(..n_here).collect(),
         }))
+    }
+
+    /// The kernel dropped descriptors that came with the last read, before which `n_before` were here. They were those of
+    /// one frame: it is delivered without any.
+    pub(super) fn lose(&mut self, n_before: usize) {
+        self.fds.truncate(n_before);
+        self.lost.push_back(n_before);
     }
 
     /// Makes room for the next read.

@@ -18,7 +18,8 @@
 //! **Ends.** The end of file says that the peer will send no more, not that it is dead: a descendant of it may hold the
 //! other end open, so deaths are learned elsewhere and followed by [`Driver::drain`]. A frame that the end of file cut
 //! short is dropped: whoever wrote it died while writing. A frame that is malformed, or whose descriptors are not the
-//! ones it states, is a [`LinkError`], after which the link yields nothing more.
+//! ones it states, is a [`LinkError`], after which the link yields nothing more. A frame whose descriptors the kernel
+//! dropped, since this process can have no more, comes with none of them, and the link goes on.
 
 pub(crate) mod credit;
 mod driver;
@@ -89,9 +90,6 @@ pub(crate) enum LinkError {
     /// The peer sent other descriptors than its frame states.
     #[error("a frame states {stated} descriptors and {came} came")]
     Descriptors { stated: usize, came: usize },
-    /// The kernel dropped descriptors, because this process can have no more or too many came at once.
-    #[error("descriptors were lost on their way: raise the limit of open files")]
-    DescriptorsLost,
     /// The transport failed.
     #[error("cannot read from a link: {0}")]
     Io(#[from] io::Error),

@@ -685,9 +685,11 @@ fn in_a_process_of_its_own(test: &str) -> bool {
 }
 
 #[test]
-fn descriptors_that_this_process_cannot_take_are_a_fault() {
-    use nix::sys::resource::{Resource, setrlimit};
-    if !in_a_process_of_its_own("descriptors_that_this_process_cannot_take_are_a_fault") {
+fn a_frame_whose_descriptors_this_process_cannot_take_comes_without_and_the_link_goes_on() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if !in_a_process_of_its_own(
+        "a_frame_whose_descriptors_this_process_cannot_take_comes_without_and_the_link_goes_on",
+    ) {
         return;
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -696,14 +698,27 @@ fn descriptors_that_this_process_cannot_take_are_a_fault() {
         .unwrap();
     runtime.block_on(async {
         let ((a, mut a_driver), (_b, mut b)) = connect(LinkKind::Socket, DEFAULT_LIMIT);
-        let fds = vec![a_file("x"), a_file("y")];
-        a.send(tell(0), Vec::new(), fds).unwrap();
+        let two = || vec![a_file("x"), a_file("y")];
+        send(&a, 0, b"none");
+        a.send(tell(1), vec![7; 100_000], two()).unwrap();
+        a.send(tell(2), Vec::new(), two()).unwrap();
+        send(&a, 3, b"none");
+        a.send(tell(4), Vec::new(), two()).unwrap();
         a_driver.flush_now();
+        let later = two();
         // The lowest free number is the only one that may be taken.
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         let limit = a_file("z").as_raw_fd() as u64 + 1;
-        setrlimit(Resource::RLIMIT_NOFILE, limit, limit).unwrap();
-        let error = b.next().await.unwrap().unwrap_err();
-        assert!(matches!(error, LinkError::DescriptorsLost), "{error}");
+        setrlimit(Resource::RLIMIT_NOFILE, limit, hard).unwrap();
+        for (seq, stated) in [(0, 0), (1, 2), (2, 2), (3, 0), (4, 2)] {
+            let Incoming { head, body, fds } = receive(&mut b).await;
+            assert_eq!((head.seq, head.fds, fds.len()), (seq, stated, 0));
+            assert!(seq != 1 || body == [7; 100_000][..]);
+        }
+        a.send(tell(5), Vec::new(), later).unwrap();
+        a_driver.flush_now();
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        assert_eq!(receive(&mut b).await.fds.len(), 2);
     });
 }
 

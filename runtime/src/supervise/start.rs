@@ -249,7 +249,12 @@ impl Host {
             life.timer = Some(timer.abort_handle());
             life.item_timeout = Some(limit);
         }
-        let at_once = matches!(process.spec.body.kind, BodyKind::Task | BodyKind::Service);
+        let kind = process.spec.body.kind;
+        if kind == BodyKind::Task {
+            // It has its input, and is never started again: here nothing of that stays open.
+            Rc::make_mut(&mut process.spec).body.input = Payload::default();
+        }
+        let at_once = matches!(kind, BodyKind::Task | BodyKind::Service);
         process.life = Some(life);
         if at_once {
             self.ready(who);

@@ -43,6 +43,19 @@ pub(crate) struct Lent<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct Attached(pub(crate) Arc<OwnedFd>);
 
+/// Why there is no descriptor at a place.
+#[derive(Debug, thiserror::Error)]
+enum Missing {
+    #[error("{OUTSIDE}")]
+    Outside,
+    #[error("descriptor {0} is named twice")]
+    Taken(u32),
+    #[error("descriptor {0} did not come: this process may be at its limit of open files, `ulimit -n`")]
+    All(u32),
+    #[error("descriptor {0} of a message that came with {1}")]
+    Beyond(u32, usize),
+}
+
 /// What is collected for one message.
 #[derive(Default)]
 struct Leaving {
@@ -82,6 +95,20 @@ pub(crate) fn provide<T>(fds: Descriptors, decode: impl FnOnce() -> T) -> (T, De
     let left = COME.take().unwrap_or_default();
     drop(outer);
     (decoded, left.into_iter().flatten().collect())
+}
+
+/// Takes the descriptor at this place of the message that is decoded.
+fn detach(place: u32) -> Result<Arc<OwnedFd>, Missing> {
+    COME.with_borrow_mut(|come| {
+        let come = come.as_mut().ok_or(Missing::Outside)?;
+        let count = come.len();
+        match come.get_mut(place as usize).map(Option::take) {
+            Some(Some(fd)) => Ok(fd),
+            Some(None) => Err(Missing::Taken(place)),
+            None if count == 0 => Err(Missing::All(place)),
+            None => Err(Missing::Beyond(place, count)),
+        }
+    })
 }
 
 /// What was under way when a message began to be encoded or decoded; it goes on after that.
@@ -184,20 +211,8 @@ impl Serialize for Attached {
 
 impl<'de> Deserialize<'de> for Attached {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let place = u32::deserialize(deserializer)?;
-        COME.with_borrow_mut(|come| {
-            let come = come.as_mut().ok_or_else(|| de::Error::custom(OUTSIDE))?;
-            let count = come.len();
-            match come.get_mut(place as usize).map(Option::take) {
-                Some(Some(fd)) => Ok(Attached(fd)),
-                Some(None) => Err(de::Error::custom(format_args!(
-                    "descriptor {place} is named twice"
-                ))),
-                None => Err(de::Error::custom(format_args!(
-                    "descriptor {place} of a message that came with {count}"
-                ))),
-            }
-        })
+        let fd = detach(u32::deserialize(deserializer)?).map_err(de::Error::custom)?;
+        Ok(Attached(fd))
     }
 }
 
@@ -212,8 +227,13 @@ impl Serialize for Payload {
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (bytes, fds) = <(Bytes, Vec<Attached>)>::deserialize(deserializer)?;
-        let fds = fds.into_iter().map(|attached| attached.0).collect();
+        let (bytes, places) = <(Bytes, Vec<u32>)>::deserialize(deserializer)?;
+        if COME.with_borrow(|come| come.as_ref().is_some_and(Vec::is_empty)) {
+            // They may have been lost on their way: whoever decodes it will miss them, and the rest is not lost too.
+            return Ok(bytes.into());
+        }
+        let fds = places.into_iter().map(detach).collect::<Result<_, _>>();
+        let fds = fds.map_err(de::Error::custom)?;
         Ok(Payload { bytes, fds })
     }
 }

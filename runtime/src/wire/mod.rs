@@ -7,5 +7,6 @@ pub(crate) mod attach;
 pub(crate) mod blob;
 pub(crate) mod codec;
 pub(crate) mod control;
+pub(crate) mod fd;
 pub(crate) mod frame;
 pub(crate) mod value;
