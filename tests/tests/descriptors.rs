@@ -380,10 +380,12 @@ async fn a_pool_sends_the_descriptors_of_items_again_whose_worker_died() {
     let pool = Pool::new(2).await.unwrap();
     let (read, file) = pipe();
     let marker = tests::Marker::new();
-    let items = (0..800).map(move |n| (Fd::new(file.try_clone().unwrap()), n, marker.clone()));
+    let mark = marker.clone();
+    let items = (0..800).map(move |n| (Fd::new(file.try_clone().unwrap()), n, mark.clone()));
     let map = pool.map(number_or_die, items).retries(1);
     let came = within("a map", map).await.unwrap();
     assert!(came.into_iter().eq(0..800));
+    assert_eq!(marker.count(), 2);
     assert_eq!(text(read).await.len(), 800);
 }
 
