@@ -73,7 +73,6 @@ pub use supervise::builder::{ServiceRef, Spec, Supervisor, Tree};
 pub use supervise::{Backoff, Intensity, Restart, Strategy};
 pub use task::{Builder as ProcessBuilder, Current, Process};
 pub use wire::control::{ChildId, DeadCause, DeadLetter, Exit, Info, Overflow, State};
-pub use wire::control::{ChildId, DeadCause, DeadLetter, Exit, Info, State};
 pub use wire::fd::Fd;
 pub use wire::value::Wire;
 
