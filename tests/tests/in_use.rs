@@ -6,7 +6,7 @@ use procession::{LinkKind, StartMode};
 async fn the_start_mode_and_the_link_kind_of_this_run_are_those_that_the_environment_names() {
     let asked = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let start = asked("PROCESSION_START").map_or(StartMode::ForkServer, |mode| mode.parse().unwrap());
-    let link = asked("PROCESSION_LINK").map_or(LinkKind::Socket, |kind| kind.parse().unwrap());
+    let link = asked("PROCESSION_LINK").map_or(LinkKind::default(), |kind| kind.parse().unwrap());
     let in_use = procession::in_use().await.unwrap();
     assert_eq!((in_use.start, in_use.link), (start, link));
     assert!(in_use.fork_server.is_some(), "the children have a guardian");

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 /// | setting | environment | default |
 /// | --- | --- | --- |
 /// | [`start_mode`](Config::start_mode) | `PROCESSION_START=fork-server\|exec` | the fork server |
-/// | [`link`](Config::link) | `PROCESSION_LINK=socket\|pipe` | sockets |
+/// | [`link`](Config::link) | `PROCESSION_LINK=ring\|socket\|pipe` | rings on Linux |
 /// | [`call_timeout`](Config::call_timeout) | | one minute |
 /// | [`frame_limit`](Config::frame_limit) | | 64 MiB |
 /// | [`mailbox`](Config::mailbox) | | 1,024 messages |
@@ -97,7 +97,7 @@ impl Config {
             return invalid("settings come too late: processes were started already");
         }
         if self.link == Some(LinkKind::Memory) {
-            return invalid("links of memory do not leave a process: use sockets or pipes");
+            return invalid("links of memory do not leave a process: use rings, sockets or pipes");
         }
         if self.poisonous == Some(0) {
             return invalid("a message is tried at least once: let at least one process die of it");
@@ -147,7 +147,7 @@ fn link_from_env() -> Result<Option<LinkKind>> {
     match name.parse() {
         Ok(LinkKind::Memory) | Err(_) => Err(Error::with_kind(
             ErrorKind::Invalid,
-            format_args!("unknown kind of link `{name}` in PROCESSION_LINK: write `socket` or `pipe`"),
+            format_args!("unknown kind of link `{name}` in PROCESSION_LINK: write `ring`, `socket` or `pipe`"),
         )),
         Ok(kind) => Ok(Some(kind)),
     }

@@ -13,7 +13,8 @@ pub struct InUse {
     /// How the next process is started. It is [`StartMode::Exec`] also where the fork server was asked for and could
     /// not serve.
     pub start: StartMode,
-    /// What the next link is made of.
+    /// What the next link is made of. It is [`LinkKind::Socket`] also where rings were asked for and the system refuses
+    /// what they are made of.
     pub link: LinkKind,
     /// The process id of the fork server while there is one. In exec mode it starts nothing, and guards: it kills
     /// every child when the host is gone.
@@ -40,7 +41,7 @@ pub async fn in_use() -> Result<InUse> {
     match control::client().ask(Request::Mode).await?.answer {
         Answer::Mode {
             fork_server,
-            pipe,
+            link,
             server_pid,
         } => Ok(InUse {
             start: if fork_server {
@@ -48,7 +49,7 @@ pub async fn in_use() -> Result<InUse> {
             } else {
                 StartMode::Exec
             },
-            link: if pipe { LinkKind::Pipe } else { LinkKind::Socket },
+            link,
             fork_server: server_pid,
         }),
         other => Err(unexpected(&other)),

@@ -1,5 +1,6 @@
 //! The receiving half of a link, which also writes what is queued: owned by one task.
 
+use super::idle::Idle;
 use super::inbox::Inbox;
 use super::outbox::Flushed;
 use super::port::Port;
@@ -32,6 +33,9 @@ pub(crate) struct Driver {
     finished: bool,
     /// The sender holds a waker of ours.
     parked: bool,
+    n_received: u64,
+    /// Tells when memory can be given back, where there is any.
+    idle: Option<Idle>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +58,8 @@ pub(crate) struct Drained {
 impl Driver {
     pub(super) fn new(port: Port, sender: Sender, codec: FrameCodec) -> Self {
         Driver {
+            n_received: 0,
+            idle: port.has_spare_memory().then(Idle::default),
             port,
             inbox: Inbox::new(codec),
             sender,
@@ -77,7 +83,7 @@ impl Driver {
             if self.state == State::Broken {
                 return Poll::Ready(None);
             }
-            match self.inbox.next() {
+            match self.inbox.next(self.port.lots()) {
                 Ok(None) => {}
                 Ok(Some(incoming)) => return Poll::Ready(Some(Ok(incoming))),
                 Err(error) => return self.fail(error),
@@ -91,6 +97,7 @@ impl Driver {
                 Poll::Ready(Err(error)) => return self.fail(error),
                 Poll::Pending if self.sender.park(cx.waker(), waiting) => {
                     self.parked = true;
+                    self.rest(cx);
                     return Poll::Pending;
                 }
                 // Something was queued since the flush.
@@ -106,7 +113,7 @@ impl Driver {
 
     /// Writes what is queued: ready when all of it is written, or nobody reads any more.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.finished {
+        if self.finished || !self.sender.has_work() {
             return Poll::Ready(());
         }
         if let Some(stalled) = &mut self.stalled {
@@ -176,7 +183,7 @@ impl Driver {
             return Ok(());
         }
         loop {
-            while let Some(incoming) = self.inbox.next()? {
+            while let Some(incoming) = self.inbox.next(self.port.lots())? {
                 frames.push(incoming);
             }
             if self.state == State::Ended {
@@ -212,16 +219,31 @@ impl Driver {
         if received.len == 0 {
             self.state = State::Ended;
         }
+        self.n_received += received.len as u64;
         Ok(())
     }
 
     fn read_failed(&mut self, error: io::Error) -> Result<(), LinkError> {
+        if error.kind() == io::ErrorKind::InvalidData {
+            return Err(LinkError::State(error.to_string()));
+        }
         // The peer closed its end before it had read all from us: an end of file, told once as an error.
         if error.kind() == io::ErrorKind::ConnectionReset {
             self.state = State::Ended;
             return Ok(());
         }
         Err(error.into())
+    }
+
+    /// Gives memory back if nothing has come or gone for a while.
+    fn rest(&mut self, cx: &mut Context<'_>) {
+        let traffic = self.n_received + self.sender.n_queued();
+        if let Some(idle) = &mut self.idle
+            && idle.poll(cx, traffic).is_ready()
+        {
+            self.inbox.release();
+            self.sender.release();
+        }
     }
 
     fn fail(&mut self, error: LinkError) -> Poll<Option<Result<Incoming, LinkError>>> {

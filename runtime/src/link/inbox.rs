@@ -9,6 +9,7 @@
 //! ends behind the write that brought them, and they came with that write's first frame. That frame is delivered
 //! without its descriptors, whoever decodes it finds them missing, and the link goes on.
 
+use super::side::Lots;
 use super::{Incoming, LinkError};
 use crate::wire::frame::{FrameCodec, HEADER};
 use bytes::{Buf, BytesMut};
@@ -57,8 +58,8 @@ impl Inbox {
         }
     }
 
-    /// The next whole frame.
-    pub(super) fn next(&mut self) -> Result<Option<Incoming>, LinkError> {
+    /// The next whole frame. Its descriptors came with its bytes, or are in `lots`.
+    pub(super) fn next(&mut self, lots: Option<&mut Lots>) -> Result<Option<Incoming>, LinkError> {
         if self.buf.len() < self.frame.max(HEADER) {
             return self.check_idle();
         }
@@ -67,7 +68,16 @@ impl Inbox {
         };
         let n_fds = usize::from(head.fds);
         self.frame = HEADER + len;
-        let is_lost = n_fds > 0 && self.lost.front() == Some(&0);
+        let mut is_lost = n_fds > 0 && self.lost.front() == Some(&0);
+        if let Some(lots) = lots
+            && n_fds > 0
+            && !is_lost
+            && self.fds.is_empty()
+            && !lots.claim(n_fds, &mut self.fds)?
+        {
+            self.lost.push_back(0);
+            is_lost = true;
+        }
         let n_here = if is_lost { 0 } else { n_fds };
         if self.lost.front().copied().unwrap_or(self.fds.len()) < n_here {
             // They come with the frame's first byte, so no more will.
@@ -114,6 +124,14 @@ impl Inbox {
             }
         } else if room < LEAST_ROOM || room < self.frame.saturating_sub(self.buf.len()) {
             self.replace(BUFFER);
+        }
+    }
+
+    /// Lets go of the buffers, if there is nothing in them.
+    pub(super) fn release(&mut self) {
+        self.large = None;
+        if self.buf.is_empty() {
+            self.buf = BytesMut::new();
         }
     }
 

@@ -4,13 +4,16 @@
 //! [`Driver`] belongs to the one task that listens, and it also does the writing.
 //!
 //! **Order.** Frames arrive in the order in which they were given to [`Sender::send`], each once, whole, with its
-//! descriptors. `Ok` from `send` means queued, no more; [`Sender::drained`] means that the transport has it, not that
+//! descriptors. `Ok` from `send` means queued, or with a ring and nothing queued, in the memory that both sides
+//! share; [`Sender::drained`] means that the transport has it, not that
 //! the peer has read it.
 //!
-//! **System calls.** A queued frame is written when the driver next finds nothing buffered to parse, so that whatever
-//! is said in answer to one read goes out in one write; only a queue of more than 64 KiB is written at once. A read
-//! that did not fill the buffer has emptied the transport and is not repeated. One call at a time thus costs each side
-//! one write, one wait and one read for each message.
+//! **System calls.** Over a ring, [`Sender::send`] puts the frame into the memory that the peer reads, unless something
+//! is queued before it; the peer is woken where it sleeps, and else nobody calls the kernel. Over the other
+//! transports a frame is queued, and written when the driver next finds nothing buffered to parse, so that whatever is
+//! said in answer to one read goes out in one write; only a queue of more than 64 KiB is written at once. A read that did
+//! not fill the buffer has emptied the transport and is not repeated. One call at a time thus costs each side one write,
+//! one wait and one read for each message.
 //!
 //! **Memory.** The queue is not bounded here: whoever sends much awaits [`Sender::room`] between messages, or holds
 //! [`credit`]. A body is copied once to the transport and once from it.
@@ -23,51 +26,33 @@
 
 pub(crate) mod credit;
 mod driver;
+mod idle;
 mod inbox;
 pub(crate) mod memory;
 mod outbox;
 pub(crate) mod pipe;
 mod port;
+pub(crate) mod ring;
 mod sender;
+mod side;
 #[cfg(test)]
 mod suite;
 
 pub(crate) use driver::Driver;
+pub use crate::wire::kind::LinkKind;
 pub(crate) use sender::{Closed, Sender};
 
 use crate::os::socket;
 use crate::wire::frame::{FrameCodec, FrameError, Head};
 use crate::{Error, ErrorKind};
 use bytes::Bytes;
-use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::str::FromStr;
-
-/// What links between processes are made of.
-///
-/// ```
-/// use procession::LinkKind;
-///
-/// assert_eq!("pipe".parse::<LinkKind>()?, LinkKind::Pipe);
-/// assert_eq!(LinkKind::default().to_string(), "socket");
-/// # Ok::<(), procession::Error>(())
-/// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum LinkKind {
-    /// A pair of Unix sockets.
-    #[default]
-    Socket,
-    /// Two named pipes; no descriptors can travel over them.
-    Pipe,
-    /// Memory of this process: for a peer in the same one.
-    Memory,
-}
 
 /// One end of a connection, not yet in use.
 #[derive(Debug)]
 pub(crate) enum Transport {
+    Ring(ring::End),
     Socket(OwnedFd),
     Pipe(pipe::Pipe),
     Memory(memory::End),
@@ -90,6 +75,12 @@ pub(crate) enum LinkError {
     /// The peer sent other descriptors than its frame states.
     #[error("a frame states {stated} descriptors and {came} came")]
     Descriptors { stated: usize, came: usize },
+    /// The peer sent what is no lot of descriptors over the socket beside the transport.
+    #[error("something else than descriptors came over the socket for them")]
+    Side,
+    /// The peer left memory that both share in a state that the protocol does not know.
+    #[error("{0}")]
+    State(String),
     /// The transport failed.
     #[error("cannot read from a link: {0}")]
     Io(#[from] io::Error),
@@ -110,6 +101,10 @@ pub(crate) fn open(transport: impl Into<Transport>, limit: usize) -> io::Result<
 /// A new connection: its two ends.
 pub(crate) fn pair(kind: LinkKind) -> io::Result<(Transport, Transport)> {
     Ok(match kind {
+        LinkKind::Ring => {
+            let (a, b) = ring::pair()?;
+            (a.into(), b.into())
+        }
         LinkKind::Socket => {
             let (a, b) = socket::pair()?;
             (a.into(), b.into())
@@ -129,19 +124,31 @@ impl Transport {
     /// The descriptors that make up this end, to be sent to the process that will use it; none for memory.
     pub(crate) fn into_descriptors(self) -> Vec<OwnedFd> {
         match self {
+            Transport::Ring(end) => vec![end.memory, end.bell, end.peer, end.side],
             Transport::Socket(fd) => vec![fd],
-            Transport::Pipe(pipe) => vec![pipe.read, pipe.write],
+            Transport::Pipe(pipe) => vec![pipe.read, pipe.write, pipe.side],
             Transport::Memory(_) => Vec::new(),
         }
     }
 
-    /// The end that [`into_descriptors`](Self::into_descriptors) took apart: one descriptor is a socket, two are pipes.
+    /// The end that [`into_descriptors`](Self::into_descriptors) took apart: their number says what it is.
     pub(crate) fn from_descriptors(fds: Vec<OwnedFd>) -> Result<Self, LinkError> {
         let came = fds.len();
         let mut fds = fds.into_iter();
-        match (fds.next(), fds.next(), fds.next()) {
-            (Some(socket), None, None) => Ok(Transport::Socket(socket)),
-            (Some(read), Some(write), None) => Ok(Transport::Pipe(pipe::Pipe { read, write })),
+        let mut next = || fds.next().ok_or(LinkError::Descriptors { stated: 1, came });
+        match came {
+            1 => Ok(Transport::Socket(next()?)),
+            3 => Ok(Transport::Pipe(pipe::Pipe {
+                read: next()?,
+                write: next()?,
+                side: next()?,
+            })),
+            4 => Ok(Transport::Ring(ring::End {
+                memory: next()?,
+                bell: next()?,
+                peer: next()?,
+                side: next()?,
+            })),
             _ => Err(LinkError::Descriptors { stated: 1, came }),
         }
     }
@@ -150,6 +157,12 @@ impl Transport {
 impl From<OwnedFd> for Transport {
     fn from(socket: OwnedFd) -> Self {
         Transport::Socket(socket)
+    }
+}
+
+impl From<ring::End> for Transport {
+    fn from(end: ring::End) -> Self {
+        Transport::Ring(end)
     }
 }
 
@@ -162,32 +175,6 @@ impl From<pipe::Pipe> for Transport {
 impl From<memory::End> for Transport {
     fn from(end: memory::End) -> Self {
         Transport::Memory(end)
-    }
-}
-
-impl fmt::Display for LinkKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            LinkKind::Socket => "socket",
-            LinkKind::Pipe => "pipe",
-            LinkKind::Memory => "memory",
-        })
-    }
-}
-
-impl FromStr for LinkKind {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self, Error> {
-        match name {
-            "socket" => Ok(LinkKind::Socket),
-            "pipe" => Ok(LinkKind::Pipe),
-            "memory" => Ok(LinkKind::Memory),
-            _ => Err(Error::with_kind(
-                ErrorKind::Invalid,
-                format_args!("`{name}` is no kind of link: use `socket` or `pipe`"),
-            )),
-        }
     }
 }
 

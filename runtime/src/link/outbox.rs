@@ -89,6 +89,11 @@ impl Queue {
         }
     }
 
+    /// Lets go of the buffer that is kept for the next frame.
+    pub(super) fn release(&mut self) {
+        self.spare = None;
+    }
+
     /// Refuses more, and gives back what was queued.
     pub(super) fn clear(&mut self) -> Unsent {
         self.closed = true;
@@ -154,9 +159,38 @@ impl Batch {
         }
     }
 
+    /// Writes a frame at once, of which what did not fit is left to be written; the batch must be empty. How many bytes
+    /// went, or `None` if none did and nothing is left here.
+    pub(super) fn write_through(&mut self, head: Head, body: &Body<'_>) -> Option<usize> {
+        let header = head.to_bytes(body.len());
+        let slices = [IoSlice::new(&header), IoSlice::new(body.bytes())];
+        let n = self.sink.as_mut()?.write(&slices, &mut Vec::new()).ok()?;
+        if n < header.len() + body.len() {
+            self.keep_rest(&header, body, n);
+        }
+        Some(n)
+    }
+
+    fn keep_rest(&mut self, header: &[u8], body: &Body<'_>, n: usize) {
+        let mut keep = |bytes| {
+            self.segments.push_back(Segment {
+                bytes,
+                fds: Vec::new(),
+            })
+        };
+        if n < header.len() {
+            keep(Chunk::Glued(header[n..].to_vec()));
+        }
+        let n = n.saturating_sub(header.len());
+        match body {
+            Body::Slice(bytes) => keep(Chunk::Glued(bytes[n..].to_vec())),
+            Body::Owned(bytes) => keep(Chunk::Large(bytes.slice(n..))),
+        }
+    }
+
     /// One write: how many bytes went.
     pub(super) fn write(&mut self) -> io::Result<usize> {
-        let Some(sink) = &self.sink else {
+        let Some(sink) = &mut self.sink else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
         let n = match self.segments.len() {
@@ -166,6 +200,14 @@ impl Batch {
         };
         self.advance(n);
         Ok(n)
+    }
+
+    /// Lets go of what is of use only while messages go; what is being written stays.
+    pub(super) fn release(&mut self) {
+        self.spare = None;
+        if let Some(sink) = &mut self.sink {
+            sink.release();
+        }
     }
 
     /// Ends the writing: what was not written is given back, to be dropped.
@@ -207,7 +249,7 @@ impl Segment {
         }
     }
 
-    fn write_from(&mut self, offset: usize, sink: &Sink) -> io::Result<usize> {
+    fn write_from(&mut self, offset: usize, sink: &mut Sink) -> io::Result<usize> {
         let bytes = match &self.bytes {
             Chunk::Glued(bytes) => &bytes[offset..],
             Chunk::Large(bytes) => &bytes[offset..],
@@ -217,7 +259,7 @@ impl Segment {
 }
 
 /// Writes the first segment from `offset` on and those behind it, up to the next one with descriptors.
-fn write_many(segments: &mut VecDeque<Segment>, offset: usize, sink: &Sink) -> io::Result<usize> {
+fn write_many(segments: &mut VecDeque<Segment>, offset: usize, sink: &mut Sink) -> io::Result<usize> {
     let mut fds = mem::take(&mut segments[0].fds);
     let mut slices = [IoSlice::new(&[]); SEGMENTS];
     let mut n = 0;

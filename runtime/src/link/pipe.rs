@@ -1,6 +1,7 @@
-//! The transport of two named pipes, one for each direction. No descriptors can travel: the sender refuses them.
+//! The transport of two named pipes, one for each direction, and a socket for descriptors (see [`side`](super::side)).
 
 use crate::os::fifo::{Fifo, fifo};
+use crate::os::socket;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -9,19 +10,23 @@ use std::os::fd::OwnedFd;
 pub(crate) struct Pipe {
     pub(crate) read: OwnedFd,
     pub(crate) write: OwnedFd,
+    pub(crate) side: OwnedFd,
 }
 
 /// Two connected ends.
 pub(crate) fn pair() -> io::Result<(Pipe, Pipe)> {
     let Fifo { read, write } = fifo()?;
     let back = fifo()?;
+    let (side, other_side) = socket::pair()?;
     let here = Pipe {
         read,
         write: back.write,
+        side,
     };
     let there = Pipe {
         read: back.read,
         write,
+        side: other_side,
     };
     Ok((here, there))
 }

@@ -9,8 +9,8 @@
 //! the peer has read it. So a full socket is watched by a duplicate, which is let go when the socket has not been full
 //! for a while.
 
-use super::Transport;
-use super::memory;
+use super::side::{self, Lots};
+use super::{Transport, memory, ring};
 use super::outbox::Flushed;
 use crate::os::fifo;
 use crate::os::reactor::register;
@@ -31,6 +31,7 @@ const CALM: u32 = 16;
 /// The reading half of a transport, and the readiness of both.
 #[derive(Debug)]
 pub(super) enum Port {
+    Ring(Box<ring::Inflow>),
     Socket {
         fd: AsyncFd<Arc<OwnedFd>>,
         /// Watches for room to write, and counts the flushes since there was none.
@@ -40,6 +41,7 @@ pub(super) enum Port {
         read: AsyncFd<OwnedFd>,
         /// `None` once this side has ended its writing.
         write: Option<AsyncFd<Arc<OwnedFd>>>,
+        lots: Lots,
     },
     Memory(memory::End),
 }
@@ -47,14 +49,22 @@ pub(super) enum Port {
 /// The writing half of a transport.
 #[derive(Debug)]
 pub(super) enum Sink {
+    Ring(ring::Outflow),
     Socket(Arc<OwnedFd>),
-    Pipe(Arc<OwnedFd>),
+    Pipe {
+        fd: Arc<OwnedFd>,
+        side: Arc<OwnedFd>,
+    },
     Memory(Arc<memory::Channel>),
 }
 
 /// Registers the transport with the current runtime.
 pub(super) fn open(transport: Transport) -> io::Result<(Port, Sink)> {
     Ok(match transport {
+        Transport::Ring(end) => {
+            let (inflow, outflow) = ring::open(end)?;
+            (Port::Ring(Box::new(inflow)), Sink::Ring(outflow))
+        }
         Transport::Socket(fd) => {
             let fd = Arc::new(fd);
             let port = Port::Socket {
@@ -64,12 +74,13 @@ pub(super) fn open(transport: Transport) -> io::Result<(Port, Sink)> {
             (port, Sink::Socket(fd))
         }
         Transport::Pipe(pipe) => {
-            let write = Arc::new(pipe.write);
+            let (write, side) = (Arc::new(pipe.write), Arc::new(pipe.side));
             let port = Port::Pipe {
                 read: register(pipe.read, Interest::READABLE)?,
                 write: Some(register(write.clone(), Interest::WRITABLE)?),
+                lots: Lots::new(side.clone()),
             };
-            (port, Sink::Pipe(write))
+            (port, Sink::Pipe { fd: write, side })
         }
         Transport::Memory(end) => {
             let sink = Sink::Memory(end.outgoing());
@@ -81,12 +92,13 @@ pub(super) fn open(transport: Transport) -> io::Result<(Port, Sink)> {
 impl Port {
     /// Appends to `buf` what is there, up to its spare capacity, and the descriptors to `fds`.
     pub(super) fn poll_read(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         buf: &mut BytesMut,
         fds: &mut VecDeque<OwnedFd>,
     ) -> Poll<io::Result<Received>> {
         match self {
+            Port::Ring(inflow) => inflow.poll_read(cx, buf),
             Port::Socket { fd, .. } => poll_read(fd, cx, buf, |buf| socket::recv(fd.as_fd(), buf, fds)),
             Port::Pipe { read, .. } => poll_read(read, cx, buf, |buf| read_pipe(read, buf)),
             Port::Memory(end) => end.poll_read(cx, buf, fds),
@@ -94,12 +106,31 @@ impl Port {
     }
 
     /// The same at once, whatever the readiness.
-    pub(super) fn read(&self, buf: &mut BytesMut, fds: &mut VecDeque<OwnedFd>) -> io::Result<Received> {
+    pub(super) fn read(
+        &mut self,
+        buf: &mut BytesMut,
+        fds: &mut VecDeque<OwnedFd>,
+    ) -> io::Result<Received> {
         match self {
+            Port::Ring(inflow) => inflow.read(buf),
             Port::Socket { fd, .. } => socket::recv(fd.as_fd(), buf, fds),
             Port::Pipe { read, .. } => read_pipe(read, buf),
             Port::Memory(end) => end.read(buf, fds),
         }
+    }
+
+    /// Where descriptors come from that do not come with the bytes.
+    pub(super) fn lots(&mut self) -> Option<&mut Lots> {
+        match self {
+            Port::Ring(inflow) => Some(&mut inflow.lots),
+            Port::Pipe { lots, .. } => Some(lots),
+            Port::Socket { .. } | Port::Memory(_) => None,
+        }
+    }
+
+    /// Whether it keeps memory that is of use only while messages go.
+    pub(super) fn has_spare_memory(&self) -> bool {
+        matches!(self, Port::Ring(_))
     }
 
     /// Repeats `flush` as the transport becomes writable. What it last returned is the answer; if that is
@@ -110,6 +141,7 @@ impl Port {
         flush: impl FnMut() -> Flushed,
     ) -> Flushed {
         match self {
+            Port::Ring(inflow) => inflow.flush_when_writable(cx, flush),
             Port::Socket { fd, write } => match watch_writes(fd, write) {
                 Ok(write) => flush_when_writable(write, cx, flush),
                 // Out of descriptors or of memory: look again in a while.
@@ -138,22 +170,37 @@ impl Port {
         match self {
             Port::Socket { write, .. } => *write = None,
             Port::Pipe { write, .. } => *write = None,
-            Port::Memory(_) => {}
+            Port::Ring(_) | Port::Memory(_) => {}
         }
     }
 }
 
 impl Sink {
-    pub(super) fn carries_descriptors(&self) -> bool {
-        !matches!(self, Sink::Pipe(_))
+    /// Whether a write costs no system call, so that nothing is won by gathering frames for one.
+    pub(super) fn is_direct(&self) -> bool {
+        matches!(self, Sink::Ring(_))
     }
 
-    /// Writes what fits; `fds` go with its first byte and are then gone from here.
-    pub(super) fn write(&self, bytes: &[IoSlice<'_>], fds: &mut Descriptors) -> io::Result<usize> {
+    /// Writes what fits; `fds` go with its first byte, or before it, and are then gone from here.
+    pub(super) fn write(&mut self, bytes: &[IoSlice<'_>], fds: &mut Descriptors) -> io::Result<usize> {
         match self {
+            Sink::Ring(outflow) => outflow.write(bytes, fds),
             Sink::Socket(fd) => socket::send(fd.as_fd(), bytes, fds).inspect(|_| fds.clear()),
-            Sink::Pipe(fd) => fifo::write(fd.as_fd(), bytes),
+            Sink::Pipe { fd, side } => {
+                if !fds.is_empty() {
+                    side::send(side, fds)?;
+                    fds.clear();
+                }
+                fifo::write(fd.as_fd(), bytes)
+            }
             Sink::Memory(channel) => channel.write(bytes, fds),
+        }
+    }
+
+    /// Gives back memory that is of use only while messages go.
+    pub(super) fn release(&mut self) {
+        if let Sink::Ring(outflow) = self {
+            outflow.release();
         }
     }
 
@@ -162,7 +209,8 @@ impl Sink {
         match self {
             // Fails only if the peer is gone, who then has no use for it.
             Sink::Socket(fd) => drop(socket::shutdown_write(fd.as_fd())),
-            Sink::Pipe(fd) => drop(fd),
+            Sink::Pipe { fd, .. } => drop(fd),
+            Sink::Ring(outflow) => drop(outflow),
             Sink::Memory(channel) => channel.finish(),
         }
     }

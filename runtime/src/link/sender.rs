@@ -49,15 +49,14 @@ pub(crate) enum NotSent {
     TooLarge(FrameError),
     #[error("a message carries {0} descriptors, and at most {MAX_DESCRIPTORS} can go with one")]
     TooManyDescriptors(usize),
-    #[error("descriptors cannot travel over a named pipe: use links of kind `socket`")]
-    NoDescriptors,
 }
 
 /// Lock order: the batch, then the queue. Wakers and user code are called under neither.
 #[derive(Debug)]
 struct Shared {
     codec: FrameCodec,
-    carries_descriptors: bool,
+    /// A frame that nothing is queued before is written by who sends it.
+    is_direct: bool,
     queue: Mutex<Queue>,
     batch: Mutex<Batch>,
     /// Bytes ever queued, and of these the bytes written. Both only grow.
@@ -65,6 +64,8 @@ struct Shared {
     n_written: AtomicU64,
     /// The transport was full when last written to; the driver waits for it to say otherwise.
     blocked: AtomicBool,
+    /// What the queue says of itself, to be read without its lock.
+    closed: AtomicBool,
     /// Nothing more will be written.
     ended: AtomicBool,
     progress: Notify,
@@ -74,18 +75,19 @@ impl Sender {
     pub(super) fn new(sink: Sink, codec: FrameCodec) -> Self {
         Sender(Arc::new(Shared {
             codec,
-            carries_descriptors: sink.carries_descriptors(),
+            is_direct: sink.is_direct(),
             queue: Mutex::default(),
             batch: Mutex::new(Batch::new(sink)),
             n_queued: AtomicU64::new(0),
             n_written: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             progress: Notify::new(),
         }))
     }
 
-    /// Queues a frame and sees to it that the driver writes it.
+    /// Writes a frame where that costs nothing, or queues it and sees to it that the driver writes it.
     pub(crate) fn send<'a>(
         &self,
         mut head: Head,
@@ -95,6 +97,9 @@ impl Sender {
         let body = body.into();
         self.allows(body.len(), fds.len())?;
         head.fds = fds.len() as u16;
+        if self.0.is_direct && fds.is_empty() && self.write_through(head, &body) {
+            return Ok(());
+        }
         let size = HEADER + body.len();
         let mut queue = self.queue();
         if queue.closed {
@@ -103,7 +108,7 @@ impl Sender {
         queue.push(head, body, fds);
         // Counted under the lock: a flush subtracts only what it found in the queue.
         self.0.n_queued.fetch_add(size as u64, Ordering::Relaxed);
-        if self.queued() > INLINE && !self.is_blocked() {
+        if (self.0.is_direct || self.queued() > INLINE) && !self.is_blocked() {
             drop(queue);
             if self.flush_inline() {
                 return Ok(());
@@ -123,7 +128,6 @@ impl Sender {
         self.0.codec.allows(size).map_err(NotSent::TooLarge)?;
         match n_fds {
             0 => Ok(()),
-            _ if !self.0.carries_descriptors => Err(NotSent::NoDescriptors),
             n if n > MAX_DESCRIPTORS => Err(NotSent::TooManyDescriptors(n)),
             _ => Ok(()),
         }
@@ -156,6 +160,7 @@ impl Sender {
     pub(crate) fn close(&self) {
         let mut queue = self.queue();
         queue.closed = true;
+        self.0.closed.store(true, Ordering::Release);
         let driver = queue.driver.take();
         drop(queue);
         if let Some(driver) = driver {
@@ -219,8 +224,55 @@ impl Sender {
     pub(super) fn sever(&self) {
         let batch = self.batch().clear();
         let queue = self.queue().clear();
+        self.0.closed.store(true, Ordering::Release);
         drop((batch, queue));
         self.end();
+    }
+
+    /// Whether the driver has something to write, the end of file included.
+    pub(super) fn has_work(&self) -> bool {
+        self.queued() > 0 || self.0.closed.load(Ordering::Acquire)
+    }
+
+    /// How many bytes were ever queued.
+    pub(super) fn n_queued(&self) -> u64 {
+        self.0.n_queued.load(Ordering::Relaxed)
+    }
+
+    /// Lets go of memory that is of use only while messages go.
+    pub(super) fn release(&self) {
+        self.batch().release();
+        self.queue().release();
+    }
+
+    /// Whether the frame was written, or begun with nothing before it: then the driver writes the rest.
+    fn write_through(&self, head: Head, body: &Body<'_>) -> bool {
+        let Ok(mut batch) = self.0.batch.try_lock() else {
+            return false;
+        };
+        // Under the batch's lock nothing leaves the queue, so what is found empty has nothing of this sender's.
+        if self.has_work() {
+            return false;
+        }
+        let Some(n) = batch.write_through(head, body) else {
+            return false;
+        };
+        let size = HEADER + body.len();
+        self.0.n_queued.fetch_add(size as u64, Ordering::Relaxed);
+        self.0.n_written.fetch_add(n as u64, Ordering::AcqRel);
+        drop(batch);
+        if n < size {
+            self.0.blocked.store(true, Ordering::Release);
+            self.wake_driver();
+        }
+        true
+    }
+
+    fn wake_driver(&self) {
+        let driver = self.queue().driver.take();
+        if let Some(driver) = driver {
+            driver.wake();
+        }
     }
 
     fn flush_inline(&self) -> bool {
@@ -309,6 +361,13 @@ impl Body<'_> {
             Body::Owned(bytes) => bytes.len(),
         }
     }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Body::Slice(bytes) => bytes,
+            Body::Owned(bytes) => bytes,
+        }
+    }
 }
 
 impl<'a> From<&'a [u8]> for Body<'a> {
@@ -340,7 +399,7 @@ impl From<NotSent> for Error {
         let kind = match error {
             NotSent::Closed => ErrorKind::Died,
             NotSent::TooLarge(_) => ErrorKind::TooLarge,
-            NotSent::TooManyDescriptors(_) | NotSent::NoDescriptors => ErrorKind::Invalid,
+            NotSent::TooManyDescriptors(_) => ErrorKind::Invalid,
         };
         Error::with_kind(kind, error)
     }

@@ -1,10 +1,12 @@
 //! A shared mapping of memory that another process may write at any time.
 //!
 //! So no Rust reference to its bytes is ever handed out: single words are atomics, and ranges of bytes are copied in
-//! and out word by word, with relaxed atomic accesses. A copy may be torn by a hostile writer; it is never undefined.
-//! Every access is checked against the length of the mapping, which cannot shrink (see `memfd`).
+//! and out, word by word with relaxed atomic accesses, or by a `memcpy` that the compiler cannot see into. A copy may be
+//! torn by a hostile writer; it is never undefined. Every access is checked against the length of the mapping, which
+//! cannot shrink (see `memfd`).
 
 use super::check;
+use bytes::{BufMut, BytesMut};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
@@ -120,9 +122,60 @@ impl Map {
         Some(bytes)
     }
 
+    /// Copies bytes in at `offset`, as fast as memory goes; `false`, and nothing done, if they do not fit.
+    pub(crate) fn put(&self, offset: usize, bytes: &[u8]) -> bool {
+        let fits = self.has(offset, bytes.len());
+        if fits {
+            // SAFETY: the range is within the mapping, by the line above, and cannot overlap memory of our own.
+            unsafe { copier()(self.at(offset), bytes.as_ptr().cast(), bytes.len()) };
+        }
+        fits
+    }
+
+    /// Appends `len` bytes from `offset` on, as fast as memory goes; `false`, and nothing done, if there are not as
+    /// many or no room for them.
+    pub(crate) fn take(&self, offset: usize, len: usize, out: &mut BytesMut) -> bool {
+        let fits = self.has(offset, len) && len <= out.capacity() - out.len();
+        if fits {
+            let spare = out.spare_capacity_mut().as_mut_ptr();
+            // SAFETY: the range is within the mapping and the spare capacity has as many bytes, both by the line above;
+            // they are written when the call returns.
+            unsafe {
+                copier()(spare.cast(), self.at(offset), len);
+                out.advance_mut(len);
+            }
+        }
+        fits
+    }
+
+    /// Gives a range of whole pages back to the kernel: for every process that maps them, they are zeros again.
+    pub(crate) fn release(&self, offset: usize, len: usize) -> io::Result<()> {
+        if !self.has(offset, len) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: the range is within the mapping; whoever reads it from now on reads zeros, which any bytes may be.
+        check(unsafe { libc::madvise(self.at(offset), len, libc::MADV_REMOVE) }).map(drop)
+    }
+
+    /// The address of a byte within the mapping.
+    fn at(&self, offset: usize) -> *mut libc::c_void {
+        // SAFETY: callers have checked that the offset is within the mapping.
+        unsafe { self.base.as_ptr().cast::<libc::c_void>().byte_add(offset) }
+    }
+
     fn has(&self, offset: usize, len: usize) -> bool {
         offset.checked_add(len).is_some_and(|end| end <= self.len())
     }
+}
+
+type Copier = unsafe extern "C" fn(*mut libc::c_void, *const libc::c_void, usize) -> *mut libc::c_void;
+
+/// `memcpy`, as a foreign function. Were it known to the compiler, it could assume that nobody writes the source
+/// meanwhile, and read it twice.
+fn copier() -> Copier {
+    static MEMCPY: Copier = libc::memcpy;
+    // SAFETY: a live static is read. Volatile, its value is not known to be what it is.
+    unsafe { std::ptr::read_volatile(&raw const MEMCPY) }
 }
 
 impl Drop for Map {
@@ -153,6 +206,30 @@ mod tests {
                 assert_eq!(map.copy_out(offset, len).unwrap(), &bytes[..len]);
             }
         }
+    }
+
+    #[test]
+    fn bytes_put_are_taken_and_those_that_do_not_fit_are_refused() {
+        let map = map(4096);
+        let bytes: Vec<u8> = (0..100).collect();
+        let mut out = BytesMut::with_capacity(100);
+        let room = out.capacity();
+        assert!(map.put(3, &bytes));
+        assert!(map.take(3, 50, &mut out) && map.take(53, 50, &mut out));
+        assert_eq!(out, bytes);
+        assert!(!map.put(4000, &bytes) && !map.take(4000, 100, &mut BytesMut::with_capacity(200)));
+        assert!(!map.take(0, room - 99, &mut out));
+        assert_eq!(out, bytes);
+    }
+
+    #[test]
+    fn a_released_page_is_zeros_and_its_neighbours_stay() {
+        let map = map(3 * 4096);
+        assert!(map.put(4000, &[7; 5000]));
+        map.release(4096, 4096).unwrap();
+        assert_eq!(map.copy_out(4090, 8).unwrap(), [7, 7, 7, 7, 7, 7, 0, 0]);
+        assert_eq!(map.copy_out(8190, 4).unwrap(), [0, 0, 7, 7]);
+        assert!(map.release(4096, 3 * 4096).is_err());
     }
 
     #[test]

@@ -7,9 +7,11 @@
 
 pub(crate) mod clock;
 pub(crate) mod clone;
+pub(crate) mod cpus;
 pub(crate) mod credentials;
 pub(crate) mod descriptors;
 pub(crate) mod environ;
+pub(crate) mod eventfd;
 pub(crate) mod fifo;
 pub(crate) mod group;
 pub(crate) mod image;

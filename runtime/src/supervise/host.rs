@@ -89,6 +89,8 @@ pub(crate) struct Host {
     /// The root supervisor of each context.
     pub(super) roots: HashMap<Context, ChildId>,
     pub(super) links: HashMap<LinkId, Link>,
+    /// It was seen that rings can be made here.
+    pub(super) rings_work: bool,
     pub(super) dead: DeadLetters,
     pub(super) estate: Estate,
     pub(super) waits: Waits,
@@ -175,6 +177,7 @@ impl Host {
             names: HashMap::new(),
             roots: HashMap::new(),
             links: HashMap::new(),
+            rings_work: false,
             dead: DeadLetters::default(),
             estate: Estate::default(),
             waits: Waits::default(),

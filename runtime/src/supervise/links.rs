@@ -8,6 +8,7 @@ use crate::exit::{ExitReason, KillCause};
 use crate::link::{self, LinkKind};
 use crate::os::limits;
 use crate::wire::control::{Answer, Attach, ChildId, Down, Fate, Introduced, LinkId, Salvage};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -119,7 +120,7 @@ impl Host {
     }
 
     fn pair(&mut self, server: ChildId, slot: u32, caller: &Reply) -> Result<Pair, Error> {
-        let (ours, theirs) = link::pair(self.config.link).map_err(|error| {
+        let (ours, theirs) = link::pair(self.link_kind()).map_err(|error| {
             let what = format!("making a link: {}", limits::explain(&error));
             Error::with_kind(ErrorKind::Io, what)
         })?;
@@ -132,7 +133,6 @@ impl Host {
             }
         };
         self.links.insert(link, Link { server, slot, client });
-        let pipe = self.config.link == LinkKind::Pipe;
         let spec = self.process(server).map(|process| process.spec.mailbox);
         let mailbox = spec.flatten().unwrap_or(self.config.settings.mailbox);
         Ok(Pair {
@@ -140,18 +140,40 @@ impl Host {
                 link,
                 child: server,
                 mailbox,
-                pipe,
             },
             attach: Attach {
                 link,
                 slot,
                 mailbox,
-                pipe,
             },
             ours: ours.into_descriptors(),
             theirs: theirs.into_descriptors(),
             fate,
         })
+    }
+
+    /// What links are made of: sockets, if rings were asked for and the system refuses what they are made of.
+    pub(super) fn link_kind(&mut self) -> LinkKind {
+        if self.config.link == LinkKind::Ring && !self.rings_work {
+            match link::ring::usable() {
+                Err(error) if is_refused(&error) => self.fall_back(&error),
+                // Short of something, it fails where it is used, and says so there.
+                Err(_) => {}
+                Ok(()) => self.rings_work = true,
+            }
+        }
+        self.config.link
+    }
+
+    fn fall_back(&mut self, error: &io::Error) {
+        self.config.link = LinkKind::Socket;
+        let error = error.to_string();
+        self.log(move || {
+            tracing::warn!(
+                error,
+                "links are sockets: this system refuses the shared memory of rings"
+            );
+        });
     }
 
     /// The server is dead: its clients hear why, and what had begun.
@@ -242,6 +264,12 @@ impl Host {
             life.condemn(fault);
         }
     }
+}
+
+/// Whether the system will never allow it, which is not the same as being short of something.
+fn is_refused(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
 }
 
 impl Link {

@@ -564,11 +564,12 @@ impl Host {
         active
     }
 
-    fn mode(&self) -> Result<Answer> {
+    fn mode(&mut self) -> Result<Answer> {
+        let link = self.link_kind();
         let launcher = self.launcher.as_ref().map_err(Clone::clone)?;
         Ok(Answer::Mode {
             fork_server: launcher.mode() == StartMode::ForkServer,
-            pipe: self.config.link == link::LinkKind::Pipe,
+            link,
             server_pid: launcher.server_pid().map(|pid| pid as u32),
         })
     }

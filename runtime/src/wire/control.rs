@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
+use super::kind::LinkKind;
+
 /// A child of the host, stable across its restarts. What you print, not what you hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ChildId(pub(crate) u64);
@@ -115,14 +117,13 @@ pub enum Overflow {
     DropOldest,
 }
 
-/// The server's end of a link. Descriptors: one for a socket, two for a pipe (read, write).
+/// The server's end of a link. Descriptors: those of a `link::Transport`, whose number says what kind it is.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Attach {
     pub(crate) link: LinkId,
     /// The cell of the status page that counts what had begun on this link.
     pub(crate) slot: u32,
     pub(crate) mailbox: Mailbox,
-    pub(crate) pipe: bool,
 }
 
 /// From the host to a child.
@@ -402,7 +403,7 @@ pub(crate) enum Answer {
     List(Vec<Info>),
     Mode {
         fork_server: bool,
-        pipe: bool,
+        link: LinkKind,
         server_pid: Option<u32>,
     },
 }
@@ -413,7 +414,6 @@ pub(crate) struct Introduced {
     pub(crate) link: LinkId,
     pub(crate) child: ChildId,
     pub(crate) mailbox: Mailbox,
-    pub(crate) pipe: bool,
 }
 
 /// One child, as the tree shows it.

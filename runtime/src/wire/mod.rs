@@ -9,4 +9,5 @@ pub(crate) mod codec;
 pub(crate) mod control;
 pub(crate) mod fd;
 pub(crate) mod frame;
+pub(crate) mod kind;
 pub(crate) mod value;

@@ -1,0 +1,315 @@
+//! An end of a ring in a process: what is read and waited for, and what is written.
+
+use super::lane::{Lane, Mapped, Name, SIZE, fall_asleep};
+use super::reader::Reader;
+use super::spin::{Go, Spin};
+use super::writer::{Refused, Writer};
+use crate::link::outbox::Flushed;
+use crate::link::side::{self, Lots};
+use crate::os::map::Map;
+use crate::os::reactor::register;
+use crate::os::socket::Received;
+use crate::os::{eventfd, memfd, socket};
+use crate::wire::attach::Descriptors;
+use bytes::BytesMut;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::task::{Context, Poll};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// One end, not yet in use.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) memory: OwnedFd,
+    /// What this end is woken by.
+    pub(crate) bell: OwnedFd,
+    /// What the other end is woken by.
+    pub(crate) peer: OwnedFd,
+    pub(crate) side: OwnedFd,
+}
+
+/// What both halves of an end know.
+#[derive(Debug)]
+struct Shared {
+    peer: OwnedFd,
+    /// The kernel says that the other end is gone.
+    hung_up: AtomicBool,
+    /// The peer broke the protocol in what the writer reads of it; the reader is to say so.
+    broken: AtomicBool,
+}
+
+/// The half that the driver reads from and waits on.
+#[derive(Debug)]
+pub(in crate::link) struct Inflow {
+    reader: Reader<Mapped>,
+    /// The lane that this process writes, for what its writer waits for.
+    outgoing: Mapped,
+    bell: AsyncFd<OwnedFd>,
+    socket: AsyncFd<Arc<OwnedFd>>,
+    pub(in crate::link) lots: Lots,
+    shared: Arc<Shared>,
+    for_bytes: Spin,
+    for_room: Spin,
+}
+
+/// The half that frames are written to.
+#[derive(Debug)]
+pub(in crate::link) struct Outflow {
+    writer: Writer<Mapped>,
+    side: Arc<OwnedFd>,
+    shared: Arc<Shared>,
+}
+
+/// Two connected ends.
+pub(crate) fn pair() -> io::Result<(End, End)> {
+    let memory = memfd::create(c"procession-ring", SIZE)?;
+    let (here, there) = (eventfd::create()?, eventfd::create()?);
+    let (side, other_side) = socket::pair()?;
+    let first = End {
+        memory: memory.try_clone()?,
+        bell: here.try_clone()?,
+        peer: there.try_clone()?,
+        side,
+    };
+    let second = End {
+        memory,
+        bell: there,
+        peer: here,
+        side: other_side,
+    };
+    Ok((first, second))
+}
+
+/// Whether this system has what rings are made of.
+pub(crate) fn usable() -> io::Result<()> {
+    let (end, _) = pair()?;
+    map(&end.memory).map(drop)
+}
+
+/// Maps the memory, and registers the rest with the current runtime.
+pub(in crate::link) fn open(end: End) -> io::Result<(Inflow, Outflow)> {
+    let End {
+        memory,
+        bell,
+        peer,
+        side,
+    } = end;
+    let side = Arc::new(side);
+    let bell = register(bell, Interest::READABLE)?;
+    let socket = register(side.clone(), Interest::READABLE)?;
+    let (outgoing, incoming) = Mapped::claim(map(&memory)?)
+        .ok_or_else(|| invalid("a ring that two processes have opened already"))?;
+    let shared = Arc::new(Shared {
+        peer,
+        hung_up: AtomicBool::new(false),
+        broken: AtomicBool::new(false),
+    });
+    let outflow = Outflow {
+        writer: Writer::new(outgoing.clone()),
+        side: side.clone(),
+        shared: shared.clone(),
+    };
+    let inflow = Inflow {
+        reader: Reader::new(incoming),
+        outgoing,
+        bell,
+        socket,
+        lots: Lots::new(side),
+        shared,
+        for_bytes: Spin::new(),
+        for_room: Spin::new(),
+    };
+    Ok((inflow, outflow))
+}
+
+fn map(memory: &OwnedFd) -> io::Result<Map> {
+    match memfd::sealed_size(memory.as_fd())? {
+        SIZE => Map::shared(memory.as_fd(), SIZE),
+        other => Err(invalid(format!("a ring of {other} bytes instead of {SIZE}"))),
+    }
+}
+
+fn invalid(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+impl Inflow {
+    /// Appends to `buf` what is there, up to its spare capacity; waits for something, awake for a moment, then asleep.
+    pub(in crate::link) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut BytesMut,
+    ) -> Poll<io::Result<Received>> {
+        loop {
+            if let Some(received) = self.try_read(buf)? {
+                self.for_bytes.came();
+                return Poll::Ready(Ok(received));
+            }
+            match self.for_bytes.go(cx, || self.reader.has_more()) {
+                Go::Hit => continue,
+                Go::Again => return Poll::Pending,
+                Go::Over => {}
+            }
+            if self.reader.sleep() && self.poll_wake(cx)?.is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// The same at once: would-block where nothing is there.
+    pub(in crate::link) fn read(&mut self, buf: &mut BytesMut) -> io::Result<Received> {
+        self.try_read(buf)?
+            .ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    }
+
+    fn try_read(&mut self, buf: &mut BytesMut) -> io::Result<Option<Received>> {
+        if self.shared.broken.load(Relaxed) {
+            return Err(invalid("the peer broke the ring that it reads"));
+        }
+        let hung_up = self.shared.hung_up.load(Relaxed);
+        let got = self.reader.read(buf).map_err(invalid)?;
+        if got.ring {
+            self.shared.ring();
+        }
+        let len = got.len;
+        if len == 0 && !hung_up && !self.reader.is_ended().map_err(invalid)? {
+            return Ok(None);
+        }
+        Ok(Some(Received {
+            len,
+            control: false,
+            truncated: false,
+        }))
+    }
+
+    /// Ready when something may have happened: the bell was rung, or the other end is gone.
+    fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut woken = self.poll_socket(cx)?;
+        if let Poll::Ready(ready) = self.bell.poll_read_ready(cx) {
+            ready?.clear_ready();
+            woken = Poll::Ready(());
+        }
+        woken.map(Ok)
+    }
+
+    /// Ready when the other end is gone. A lot that comes before its frame waits; rubbish is an error.
+    fn poll_socket(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.shared.hung_up.load(Relaxed) {
+            let mut ready = match self.socket.poll_read_ready(cx) {
+                Poll::Ready(ready) => ready?,
+                Poll::Pending => return Poll::Pending,
+            };
+            if ready.ready().is_read_closed() {
+                self.shared.hung_up.store(true, Release);
+                return Poll::Ready(Ok(()));
+            }
+            if !self.lots.fetch().map_err(invalid)? {
+                ready.clear_ready();
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Repeats `flush` as the ring has room, for which it waits, awake for a moment, then asleep.
+    pub(in crate::link) fn flush_when_writable(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut flush: impl FnMut() -> Flushed,
+    ) -> Flushed {
+        loop {
+            let read = self.outgoing.word(Name::Read).load(Relaxed);
+            match flush() {
+                Flushed::Blocked => {}
+                other => return self.flushed(other),
+            }
+            match self
+                .for_room
+                .go(cx, || self.outgoing.word(Name::Read).load(Relaxed) != read)
+            {
+                Go::Hit => continue,
+                Go::Again => return Flushed::Blocked,
+                Go::Over => {}
+            }
+            fall_asleep(&self.outgoing, Name::Writer);
+            match flush() {
+                Flushed::Blocked => {}
+                other => return self.flushed(other),
+            }
+            match self.poll_wake(cx) {
+                Poll::Pending => return Flushed::Blocked,
+                // It is said when the driver reads.
+                Poll::Ready(Err(_)) => return Flushed::Gone,
+                Poll::Ready(Ok(())) => {}
+            }
+        }
+    }
+
+    fn flushed(&mut self, flushed: Flushed) -> Flushed {
+        self.for_room.came();
+        flushed
+    }
+}
+
+impl Drop for Inflow {
+    fn drop(&mut self) {
+        if self.reader.abandon() {
+            self.shared.ring();
+        }
+    }
+}
+
+impl Outflow {
+    /// Writes what fits, after the descriptors.
+    pub(in crate::link) fn write(
+        &mut self,
+        bytes: &[IoSlice<'_>],
+        fds: &mut Descriptors,
+    ) -> io::Result<usize> {
+        if self.shared.hung_up.load(Relaxed) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if !fds.is_empty() {
+            side::send(&self.side, fds)?;
+            fds.clear();
+        }
+        let wrote = self
+            .writer
+            .write(bytes)
+            .inspect_err(|refused| self.shared.note(*refused))?;
+        if wrote.ring {
+            self.shared.ring();
+        }
+        Ok(wrote.len)
+    }
+
+    /// Gives back the memory that an idle ring does not need.
+    pub(in crate::link) fn release(&mut self) {
+        // A ring whose pages are kept works as well.
+        let _ = self.writer.release();
+    }
+}
+
+impl Drop for Outflow {
+    fn drop(&mut self) {
+        if self.writer.close() {
+            self.shared.ring();
+        }
+    }
+}
+
+impl Shared {
+    fn ring(&self) {
+        // Nobody else can wake the peer; if this cannot, it is gone, or this process has lost its descriptors.
+        let _ = eventfd::ring(self.peer.as_fd());
+    }
+
+    fn note(&self, refused: Refused) {
+        if let Refused::Fault(_) = refused {
+            self.broken.store(true, Relaxed);
+        }
+    }
+}

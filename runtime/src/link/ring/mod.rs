@@ -1,0 +1,78 @@
+//! The transport of shared memory: a ring of bytes for each direction, and a bell at each end.
+//!
+//! One end is four descriptors: a memfd, sealed so that its size stays, which is mapped and then closed; an eventfd to
+//! be woken by; the peer's; and a socket for what memory cannot carry (see [`side`](super::side)). The memfd has a page
+//! of words and two areas of [`CAPACITY`] bytes, of which pages come to be when they are first written and are given
+//! back when the link has been idle. Zeros are a new ring, and the first process to open it takes lane 0 to write.
+//!
+//! # Words
+//!
+//! Each lane has five, on four pairs of cache lines (two, since processors fetch them in pairs), so that neither side
+//! writes a line that the other polls, but to tell it something:
+//!
+//! | word | written by | what |
+//! | --- | --- | --- |
+//! | `Written` | writer | bytes ever written; only grows |
+//! | `Closed` | writer | 1: no more will be |
+//! | `Read` | reader | bytes ever read; only grows |
+//! | `Reader` | both | 0: the reader is awake; 1: it sleeps until bytes come; 2: it is gone |
+//! | `Writer` | both | 0: the writer is awake; 1: it sleeps until there is room |
+//!
+//! `Read <= Written <= Read + CAPACITY`. The bytes between the cursors belong to the reader, all others to the writer. Each
+//! side keeps its own cursor in private memory, and never reads back what it stored.
+//!
+//! # Orderings
+//!
+//! 1. The writer copies bytes in, then stores `Written` with Release; the reader loads it with Acquire, then copies
+//!    them out. `Closed` is stored after the last `Written` with Release: who sees it and then loads `Written` again
+//!    sees all of it.
+//! 2. The reader copies bytes out, then stores `Read` with Release; the writer loads it with Acquire, then overwrites
+//!    them.
+//! 3. The reader that finds nothing stores `Reader = 1`, fences (SeqCst), and looks again before it waits for its bell.
+//!    The writer stores `Written` (or `Closed`), fences (SeqCst), and looks at `Reader`. Of two fences one is first:
+//!    either the reader sees the bytes, or the writer sees the sleeper, takes the 1 away and rings. So one bell is rung
+//!    for each sleep, however many frames come.
+//! 4. The same the other way round with `Read` and `Writer`, but that the reader fences and looks only where it goes over
+//!    the middle or the end of the area, and not after each read. A writer sleeps only when the ring is full, so the
+//!    reader has two such lines ahead of it.
+//!
+//! # Deaths
+//!
+//! What is not published was never sent: a writer that dies while it copies leaves `Written` as it was. One that dies
+//! after it has published and before it rings leaves bytes that nobody was told of: so a death notice makes its
+//! peer read whatever there is. A frame that is published in part is cut short by the end of file. A reader that dies
+//! after it has copied bytes out and before it stores `Read` leaves the ring fuller than it is, and nobody to care.
+//! The memory lives as long as either side maps it. That a process is gone shows at the socket, whose other end
+//! the kernel has closed; what that process wrote is read first.
+//!
+//! # Distrust
+//!
+//! The peer may write anything anywhere, at any time. Every word is loaded once for each decision and checked: a cursor
+//! that moves backward, or further than the ring allows, or a word that holds what it cannot, is a [`Fault`], which
+//! ends the link. Bytes are copied out once and judged in private memory. A sleeper's word that holds rubbish
+//! only rings a bell too often.
+
+mod end;
+mod lane;
+#[cfg(test)]
+mod model;
+mod reader;
+mod spin;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub(crate) use end::{End, pair, usable};
+pub(super) use end::{Inflow, Outflow, open};
+
+/// How many bytes one direction holds.
+pub(crate) const CAPACITY: usize = 256 << 10;
+
+/// The peer broke the protocol of the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("{0:?} of a ring went from {1} to {2}")]
+    Cursor(lane::Name, u64, u64),
+    #[error("{0:?} of a ring is {1}")]
+    Word(lane::Name, u64),
+}

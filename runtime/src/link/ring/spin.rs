@@ -1,0 +1,197 @@
+//! Looking again for a moment before going to sleep: what comes then costs neither side a system call.
+//!
+//! A wait is spun in goes of [`GO`], each within one poll. Between them the task gives way: it wakes itself, so whoever
+//! else is ready in its runtime runs before it looks again, which costs no system call either. After [`WHOLE`] it
+//! sleeps. That is longer than a wake-up takes on a machine whose idle processors are given away by a hypervisor: with
+//! less, two processes of which one was found asleep would never find each other awake.
+//!
+//! It spins only where it pays. With one processor it never does. Each wait that was spun in vain doubles the number of
+//! waits that are slept at once, up to [`RARELY`], and one that was not sets it back; so does a thread that others take
+//! the processor from, since more are ready then than there are processors. A link on which nothing happens
+//! sleeps, and does nothing at all.
+
+use crate::os::cpus;
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+/// How long one go is.
+const GO: Duration = Duration::from_micros(3);
+
+/// How long a wait is spun altogether.
+const WHOLE: Duration = Duration::from_micros(100);
+
+/// At least one of so many waits is spun, to see whether it pays by now.
+const RARELY: u32 = 64;
+
+/// After so much spinning the processor's other claimants are looked at.
+const UNWATCHED: Duration = Duration::from_millis(1);
+
+/// A pause between two goes that is longer than this was somebody's work.
+const BUSY: Duration = Duration::from_micros(20);
+
+/// How many looks there are for one at the clock.
+const LOOKS: u32 = 16;
+
+/// Decides for one link and one thing that it waits for.
+#[derive(Debug)]
+pub(super) struct Spin {
+    possible: bool,
+    /// When the present wait began.
+    began: Option<Instant>,
+    /// The go before ended then: a task that ran between the two shows as a gap.
+    rested: Option<Instant>,
+    /// Of how many waits one is spun, and how many are still to be slept before the next.
+    every: u32,
+    skip: u32,
+    spun: Duration,
+    n_preempted: Option<i64>,
+}
+
+/// How a go went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Go {
+    /// What was waited for is there.
+    Hit,
+    /// Not yet: the task has woken itself, and is to return and be polled again.
+    Again,
+    /// It is to sleep.
+    Over,
+}
+
+impl Spin {
+    pub(super) fn new() -> Self {
+        Spin::on(cpus::allowed())
+    }
+
+    fn on(n_cpus: usize) -> Self {
+        Spin {
+            possible: n_cpus > 1,
+            began: None,
+            rested: None,
+            every: 1,
+            skip: 0,
+            spun: Duration::ZERO,
+            n_preempted: None,
+        }
+    }
+
+    /// Looks for a moment, unless it does not pay.
+    pub(super) fn go(&mut self, cx: &Context<'_>, is_there: impl Fn() -> bool) -> Go {
+        if !self.possible || (self.began.is_none() && self.is_skipped()) {
+            return Go::Over;
+        }
+        let now = Instant::now();
+        let began = *self.began.get_or_insert(now);
+        if self.is_preempted() {
+            return self.over(RARELY);
+        }
+        if self.rested.is_some_and(|rested| now - rested > BUSY) {
+            return self.over(2 * self.every);
+        }
+        let Some(ended) = look(now + GO, is_there) else {
+            return Go::Hit;
+        };
+        self.spun += ended - now;
+        if ended - began >= WHOLE {
+            return self.over(2 * self.every);
+        }
+        self.rested = Some(ended);
+        cx.waker().wake_by_ref();
+        Go::Again
+    }
+
+    /// What was waited for is there. It counts if it was spun for.
+    pub(super) fn came(&mut self) {
+        if self.began.take().is_some() {
+            self.rested = None;
+            self.every = 1;
+            self.skip = 0;
+        }
+    }
+
+    fn is_skipped(&mut self) -> bool {
+        let skipped = self.skip > 0;
+        self.skip -= u32::from(skipped);
+        skipped
+    }
+
+    /// Whether others wanted this processor while it was spun on.
+    fn is_preempted(&mut self) -> bool {
+        if self.spun < UNWATCHED {
+            return false;
+        }
+        self.spun = Duration::ZERO;
+        let now = cpus::n_preempted();
+        self.n_preempted.replace(now).is_some_and(|before| before != now)
+    }
+
+    /// It sleeps, and spins one of `every` waits from now on.
+    fn over(&mut self, every: u32) -> Go {
+        self.began = None;
+        self.rested = None;
+        self.every = every.min(RARELY);
+        self.skip = self.every - 1;
+        Go::Over
+    }
+}
+
+/// Looks until it is there or the time has come: then, when that was.
+fn look(until: Instant, is_there: impl Fn() -> bool) -> Option<Instant> {
+    loop {
+        for _ in 0..LOOKS {
+            if is_there() {
+                return None;
+            }
+            std::hint::spin_loop();
+        }
+        let now = Instant::now();
+        if now >= until {
+            return Some(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::task::noop_waker_ref;
+
+    /// One whole wait for what never comes: how many goes it took.
+    fn in_vain(spin: &mut Spin) -> u32 {
+        let cx = Context::from_waker(noop_waker_ref());
+        (0..).find(|_| spin.go(&cx, || false) == Go::Over).unwrap()
+    }
+
+    #[test]
+    fn with_one_processor_nothing_is_spun() {
+        let mut spin = Spin::on(1);
+        assert_eq!(
+            spin.go(&Context::from_waker(noop_waker_ref()), || true),
+            Go::Over
+        );
+    }
+
+    #[test]
+    fn what_is_spun_for_in_vain_is_spun_for_less_and_less() {
+        let mut spin = Spin::on(2);
+        let n_spun = (0..1000).filter(|_| in_vain(&mut spin) > 0).count();
+        assert!((15..=25).contains(&n_spun), "{n_spun} of 1,000 waits");
+    }
+
+    #[test]
+    fn what_comes_in_time_makes_the_next_wait_spin() {
+        let mut spin = Spin::on(2);
+        let cx = Context::from_waker(noop_waker_ref());
+        (0..10).for_each(|_| assert!(in_vain(&mut spin) < 100));
+        while spin.go(&cx, || true) == Go::Over {}
+        spin.came();
+        assert_eq!(spin.go(&cx, || true), Go::Hit);
+    }
+
+    #[test]
+    fn a_go_is_short_and_a_wait_ends() {
+        let mut spin = Spin::on(2);
+        let n_goes = in_vain(&mut spin);
+        assert!(n_goes as u128 <= WHOLE.as_nanos() / GO.as_nanos(), "{n_goes}");
+    }
+}

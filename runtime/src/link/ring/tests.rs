@@ -1,0 +1,263 @@
+//! What only a ring does: distrust of its words, memory that is given back, a peer that dies in the middle.
+
+use super::lane::{GONE, Lane, Mapped, Name, SIZE};
+use super::writer::Writer;
+use super::{CAPACITY, End, pair};
+use crate::link::{self, Driver, LinkError, Sender, Transport};
+use crate::os::map::Map;
+use crate::os::{eventfd, memfd};
+use crate::wire::frame::{DEFAULT_LIMIT, Head, Kind};
+use crate::{Error, ErrorKind};
+use std::future::Future;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+async fn within_a_minute<T>(test: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), test)
+        .await
+        .expect("the test hangs")
+}
+
+fn open(end: End) -> (Sender, Driver) {
+    link::open(end, DEFAULT_LIMIT).unwrap()
+}
+
+fn send(sender: &Sender, seq: u64, body: &[u8]) {
+    let head = Head {
+        seq,
+        ..Head::new(Kind::Tell)
+    };
+    sender.send(head, body, Vec::new()).unwrap();
+}
+
+/// A peer by hand: its lanes, and the bell that wakes the other side.
+struct Peer {
+    outgoing: Mapped,
+    incoming: Mapped,
+    bell: OwnedFd,
+    _side: OwnedFd,
+}
+
+impl Peer {
+    fn new(end: End) -> Self {
+        let map = Map::shared(end.memory.as_fd(), SIZE).unwrap();
+        let (outgoing, incoming) = Mapped::claim(map).unwrap();
+        Peer {
+            outgoing,
+            incoming,
+            bell: end.peer,
+            _side: end.side,
+        }
+    }
+
+    fn ring(&self) {
+        eventfd::ring(self.bell.as_fd()).unwrap();
+    }
+}
+
+/// A link whose driver has nothing to read, and its peer.
+async fn with_peer() -> ((Sender, Driver), Peer) {
+    let (here, there) = pair().unwrap();
+    let (sender, mut driver) = open(here);
+    let peer = Peer::new(there);
+    // It goes to sleep.
+    while peer.outgoing.word(Name::Reader).load(Relaxed) == 0 {
+        let polled = tokio::time::timeout(Duration::ZERO, driver.next()).await;
+        assert!(polled.is_err());
+    }
+    ((sender, driver), peer)
+}
+
+#[tokio::test]
+async fn a_cursor_that_cannot_be_is_a_fault_and_ends_the_link() {
+    let cases = [
+        (Name::Written, CAPACITY as u64 + 1),
+        (Name::Written, u64::MAX),
+        (Name::Closed, 2),
+    ];
+    for (name, value) in cases {
+        let ((sender, mut driver), peer) = with_peer().await;
+        peer.outgoing.word(name).store(value, Relaxed);
+        peer.ring();
+        let error = within_a_minute(driver.next()).await.unwrap().unwrap_err();
+        assert!(matches!(error, LinkError::State(_)), "{name:?}: {error}");
+        assert_eq!(Error::from(error).kind(), ErrorKind::Protocol);
+        assert!(driver.next().await.is_none());
+        assert!(sender.is_closed());
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_that_moves_back_is_a_fault() {
+    let ((_sender, mut driver), peer) = with_peer().await;
+    let mut writer = Writer::new(peer.outgoing.clone());
+    let head = Head::new(Kind::Tell).to_bytes(4);
+    writer
+        .write(&[IoSlice::new(&head), IoSlice::new(b"body")])
+        .unwrap();
+    peer.ring();
+    within_a_minute(driver.next()).await.unwrap().unwrap();
+    peer.outgoing.word(Name::Written).store(1, Relaxed);
+    peer.ring();
+    let error = within_a_minute(driver.next()).await.unwrap().unwrap_err();
+    assert!(matches!(error, LinkError::State(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_reader_that_claims_to_have_read_what_was_not_written_is_a_fault() {
+    let ((sender, mut driver), peer) = with_peer().await;
+    peer.incoming.word(Name::Read).store(1000, Relaxed);
+    // The writer looks when it runs out of room.
+    send(&sender, 1, &[0; CAPACITY]);
+    let error = within_a_minute(driver.next()).await.unwrap().unwrap_err();
+    assert!(matches!(error, LinkError::State(_)), "{error}");
+    assert!(sender.is_closed());
+}
+
+#[tokio::test]
+async fn rubbish_in_a_sleepers_word_rings_a_bell_too_often_and_no_more() {
+    let (here, there) = pair().unwrap();
+    let lane = {
+        let map = Map::shared(here.memory.as_fd(), SIZE).unwrap();
+        let lane = Mapped::claim(map).unwrap().0;
+        // Not opened yet, as far as the two ends know.
+        let map = Map::shared(here.memory.as_fd(), SIZE).unwrap();
+        (0..SIZE / 8)
+            .filter(|word| map.cell(*word).load(Relaxed) == 1)
+            .for_each(|word| map.cell(word).store(0, Relaxed));
+        lane
+    };
+    let (a, mut a_driver) = open(here);
+    let (_b, mut b_driver) = open(there);
+    for seq in 0..100 {
+        lane.word(Name::Reader).store(u64::MAX, Relaxed);
+        lane.word(Name::Writer).store(77, Relaxed);
+        send(&a, seq, b"x");
+        let frame = within_a_minute(b_driver.next()).await.unwrap().unwrap();
+        assert_eq!(frame.head.seq, seq);
+    }
+    assert!(tokio::time::timeout(Duration::ZERO, a_driver.next()).await.is_err());
+}
+
+#[tokio::test]
+async fn something_else_than_descriptors_beside_the_ring_is_a_fault() {
+    let (here, there) = pair().unwrap();
+    let (_sender, mut driver) = open(here);
+    crate::os::socket::send::<OwnedFd>(there.side.as_fd(), &[IoSlice::new(b"GET /")], &[]).unwrap();
+    let error = within_a_minute(driver.next()).await.unwrap().unwrap_err();
+    assert_eq!(Error::from(error).kind(), ErrorKind::Protocol);
+}
+
+#[tokio::test]
+async fn a_ring_that_two_have_opened_or_that_is_of_another_size_is_refused() {
+    let (here, there) = pair().unwrap();
+    let third = End {
+        memory: here.memory.try_clone().unwrap(),
+        bell: eventfd::create().unwrap(),
+        peer: eventfd::create().unwrap(),
+        side: here.side.try_clone().unwrap(),
+    };
+    let small = End {
+        memory: memfd::create(c"small", 4096).unwrap(),
+        bell: eventfd::create().unwrap(),
+        peer: eventfd::create().unwrap(),
+        side: here.side.try_clone().unwrap(),
+    };
+    let _open = (open(here), open(there));
+    assert!(link::open(third, DEFAULT_LIMIT).is_err());
+    assert!(link::open(small, DEFAULT_LIMIT).is_err());
+}
+
+#[tokio::test]
+async fn what_a_killed_process_has_published_is_read_before_its_end() {
+    let (here, there) = pair().unwrap();
+    let (sender, mut driver) = open(here);
+    // It holds what the kernel closes at its death, and nothing says that the ring is closed.
+    let mut process = Command::new("sleep")
+        .arg("600")
+        .stdin(there.side.try_clone().unwrap())
+        .stdout(there.peer.try_clone().unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let Peer { outgoing, bell, .. } = Peer::new(there);
+    let mut writer = Writer::new(outgoing.clone());
+    let whole = [&Head::new(Kind::Tell).to_bytes(5)[..], b"whole"].concat();
+    writer.write(&[IoSlice::new(&whole)]).unwrap();
+    eventfd::ring(bell.as_fd()).unwrap();
+    let read = within_a_minute(driver.next()).await;
+    // Published and not rung for, and a frame that was cut short.
+    writer.write(&[IoSlice::new(&whole)]).unwrap();
+    writer.write(&[IoSlice::new(&whole[..30])]).unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(&read.unwrap().unwrap().body[..], b"whole");
+    assert_eq!(
+        &within_a_minute(driver.next()).await.unwrap().unwrap().body[..],
+        b"whole"
+    );
+    assert!(within_a_minute(driver.next()).await.is_none());
+    let _ = sender.send(Head::new(Kind::Tell), Vec::new(), Vec::new());
+    assert!(driver.next().await.is_none());
+    assert!(sender.is_closed());
+    assert_ne!(outgoing.word(Name::Writer).load(Relaxed), GONE);
+}
+
+#[tokio::test]
+async fn an_idle_ring_gives_its_pages_back_after_it_has_wrapped() {
+    let (here, there) = pair().unwrap();
+    let memory = here.memory.try_clone().unwrap();
+    let (a, mut a_driver) = open(here);
+    let (_b, mut b_driver) = open(there);
+    let listening = tokio::spawn(async move {
+        while let Some(frame) = a_driver.next().await {
+            frame.unwrap();
+        }
+    });
+    for seq in 0..20 {
+        send(&a, seq, &[1; CAPACITY / 8]);
+        within_a_minute(b_driver.next()).await.unwrap().unwrap();
+    }
+    assert!(allocated(&memory) >= CAPACITY as u64);
+    let idle = tokio::spawn(async move { b_driver.next().await.map(drop) });
+    within_a_minute(async {
+        while allocated(&memory) > 4096 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    // It works as before.
+    send(&a, 99, b"again");
+    within_a_minute(idle).await.unwrap().unwrap();
+    listening.abort();
+}
+
+/// How many bytes of a file in memory there are.
+fn allocated(memory: &OwnedFd) -> u64 {
+    nix::sys::stat::fstat(memory.as_fd()).unwrap().st_blocks as u64 * 512
+}
+
+#[tokio::test]
+async fn no_bell_is_rung_while_the_reader_is_awake() {
+    let ((_sender, mut driver), peer) = with_peer().await;
+    let mut writer = Writer::new(peer.outgoing.clone());
+    let frame = [&Head::new(Kind::Tell).to_bytes(1)[..], b"x"].concat();
+    let rung: Vec<bool> = (0..100)
+        .map(|_| writer.write(&[IoSlice::new(&frame)]).unwrap().ring)
+        .collect();
+    assert!(rung[0], "it slept");
+    assert!(rung[1..].iter().all(|rung| !rung), "one bell is enough");
+    peer.ring();
+    for _ in 0..100 {
+        within_a_minute(driver.next()).await.unwrap().unwrap();
+    }
+}
+
+#[test]
+fn an_end_is_four_descriptors() {
+    let (here, _there) = pair().unwrap();
+    assert_eq!(Transport::from(here).into_descriptors().len(), 4);
+}

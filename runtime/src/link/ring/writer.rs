@@ -1,0 +1,126 @@
+//! The writing side of a lane.
+
+use super::Fault;
+use super::lane::{GONE, Lane, Mapped, Name, Word, must_ring};
+use std::io::{self, IoSlice};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+/// Owns what is free of a lane. One in each process, under a lock where there are several threads.
+#[derive(Debug)]
+pub(super) struct Writer<L> {
+    lane: L,
+    written: u64,
+    /// What was last seen of `Read`.
+    read: u64,
+    /// How far it had written when the pages were last given back.
+    released: u64,
+}
+
+/// Why nothing was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    Full,
+    /// Nobody reads any more.
+    Gone,
+    Fault(Fault),
+}
+
+/// What was written: at least one byte, unless none was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wrote {
+    pub(super) len: usize,
+    /// The reader sleeps, and is to be woken.
+    pub(super) ring: bool,
+}
+
+impl<L: Lane> Writer<L> {
+    pub(super) fn new(lane: L) -> Self {
+        Writer {
+            lane,
+            written: 0,
+            read: 0,
+            released: 0,
+        }
+    }
+
+    /// Writes what fits, and publishes it at once.
+    pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> Result<Wrote, Refused> {
+        if self.lane.word(Name::Reader).load(Relaxed) == GONE {
+            return Err(Refused::Gone);
+        }
+        let len = slices.iter().map(|slice| slice.len()).sum();
+        let room = self.room(len)?.min(len);
+        if room == 0 && len > 0 {
+            return Err(Refused::Full);
+        }
+        let mut position = self.written;
+        let mut left = room;
+        for slice in slices {
+            let part = &slice[..left.min(slice.len())];
+            if !part.is_empty() {
+                self.lane.put(position, part);
+            }
+            position += part.len() as u64;
+            left -= part.len();
+        }
+        self.written = position;
+        // Pairs with the reader's Acquire: the bytes are there before the cursor says so.
+        self.lane.word(Name::Written).store(position, Release);
+        let ring = must_ring(&self.lane, Name::Reader);
+        Ok(Wrote { len: room, ring })
+    }
+
+    /// No more is written; whether the reader is to be woken.
+    pub(super) fn close(&mut self) -> bool {
+        // Pairs with the reader's Acquire: who sees it sees the last cursor.
+        self.lane.word(Name::Closed).store(1, Release);
+        must_ring(&self.lane, Name::Reader)
+    }
+
+    /// How much is free; the reader is asked only where what is known is not enough.
+    fn room(&mut self, wanted: usize) -> Result<usize, Refused> {
+        let capacity = self.lane.capacity();
+        if ((capacity - (self.written - self.read)) as usize) < wanted {
+            self.look()?;
+        }
+        Ok((capacity - (self.written - self.read)) as usize)
+    }
+
+    fn look(&mut self) -> Result<(), Refused> {
+        // Pairs with the reader's Release: the bytes are copied out before they are overwritten.
+        let read = self.lane.word(Name::Read).load(Acquire);
+        if read.wrapping_sub(self.read) > self.written - self.read {
+            return Err(Refused::Fault(Fault::Cursor(Name::Read, self.read, read)));
+        }
+        self.read = read;
+        Ok(())
+    }
+}
+
+impl Writer<Mapped> {
+    /// Gives the pages back that hold nothing, if any was written since it last did.
+    pub(super) fn release(&mut self) -> io::Result<()> {
+        if self.released == self.written || self.look().is_err() {
+            return Ok(());
+        }
+        self.released = self.written;
+        let used = self.written - self.read;
+        match used {
+            // Its own page too.
+            0 => self.lane.release(0, self.lane.capacity() as usize),
+            _ => self
+                .lane
+                .release(self.written, (self.lane.capacity() - used) as usize),
+        }
+    }
+}
+
+impl From<Refused> for io::Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Full => io::ErrorKind::WouldBlock.into(),
+            Refused::Gone => io::ErrorKind::BrokenPipe.into(),
+            Refused::Fault(fault) => io::Error::new(io::ErrorKind::InvalidData, fault),
+        }
+    }
+}
