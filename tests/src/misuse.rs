@@ -110,15 +110,49 @@ pub fn wait_for_dismissal() {
 
 /// The descriptors of this process that are sockets or pipes, from this number on.
 pub fn talking_descriptors(from: i32) -> Vec<i32> {
-    let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
-    let is_talking = |fd: &i32| {
-        let target = std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
-        let target = target.to_string_lossy().into_owned();
+    descriptors(from, |target| {
         target.starts_with("socket:") || target.starts_with("pipe:") || target.ends_with("(deleted)")
+    })
+}
+
+/// The descriptors from this number on that are what is asked for.
+fn descriptors(from: i32, is_asked_for: impl Fn(&str) -> bool) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let is_asked_for = |fd: &i32| {
+        let target = std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
+        is_asked_for(&target.to_string_lossy())
     };
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers.filter(|fd| *fd >= from).filter(is_talking).collect()
+    numbers.filter(|fd| *fd >= from).filter(is_asked_for).collect()
 }
+
+/// Where the rings of this process's links are mapped.
+pub fn rings() -> Vec<std::ops::Range<usize>> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let range = |line: &str| {
+        let (from, to) = line.split_whitespace().next()?.split_once('-')?;
+        let number = |text| usize::from_str_radix(text, 16).ok();
+        Some(number(from)?..number(to)?)
+    };
+    maps.lines()
+        .filter(|line| line.contains("memfd:procession-ring"))
+        .filter_map(range)
+        .collect()
+}
+
+/// Writes what no ring can be in all of each of these, and wakes whoever waits for one.
+pub fn scribble(rings: &[std::ops::Range<usize>]) {
+    for ring in rings {
+        // SAFETY: it is mapped, and whoever else uses it gets garbage: that is what is asked for.
+        unsafe { std::ptr::write_bytes(ring.start as *mut u8, 0xff, ring.len()) };
+    }
+    for bell in descriptors(5, |target| target.contains("[eventfd]")) {
+        // SAFETY: the bytes outlive the call.
+        unsafe { libc::write(bell, (&raw const ONE).cast(), 8) };
+    }
+}
+
+static ONE: u64 = 1;
 
 /// Writes what is no frame on each of these.
 pub fn write_garbage(fds: &[i32]) {
@@ -144,6 +178,54 @@ pub fn set_variable(name: &str, value: &str) {
 pub fn ignore_child_signal() {
     // SAFETY: no handler runs.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}
+
+/// Has the kernel refuse every mapping of this many bytes to a command and all that it starts.
+pub fn refuse_mappings(command: &mut Command, size: u32) -> &mut Command {
+    use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
+    use std::os::unix::process::CommandExt;
+    let step = |code: u32, jt, jf, k| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    // The number of the system call is at 0, its second argument at 24 of what the filter sees.
+    let filter = [
+        step(BPF_LD | BPF_W | BPF_ABS, 0, 0, 0),
+        step(BPF_JMP | BPF_JEQ | BPF_K, 0, 3, libc::SYS_mmap as u32),
+        step(BPF_LD | BPF_W | BPF_ABS, 0, 0, 24),
+        step(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, size),
+        step(
+            BPF_RET | BPF_K,
+            0,
+            0,
+            libc::SECCOMP_RET_ERRNO | libc::EPERM as u32,
+        ),
+        step(BPF_RET | BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let install = move || {
+        let mut filter = filter;
+        let program = libc::sock_fprog {
+            len: filter.len() as u16,
+            filter: filter.as_mut_ptr(),
+        };
+        // SAFETY: the program outlives the calls, which copy it.
+        let done = unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+                && libc::prctl(
+                    libc::PR_SET_SECCOMP,
+                    libc::SECCOMP_MODE_FILTER,
+                    &raw const program,
+                ) == 0
+        };
+        match done {
+            true => Ok(()),
+            false => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec there are two system calls.
+    unsafe { command.pre_exec(install) }
 }
 
 /// Limits how many processes the user of a command may have, and makes it a user that nobody else is.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tests::misuse::{Printed, Talking, finish, limit_processes, program, succeed};
+use tests::misuse::{Printed, Talking, finish, limit_processes, program, refuse_mappings, succeed};
 
 const SCENARIOS: &str = env!("CARGO_BIN_EXE_scenarios");
 const TOKIO_MAIN: &str = env!("CARGO_BIN_EXE_tokio_main");
@@ -29,6 +29,20 @@ fn out_of_processes_a_spawn_fails_and_names_the_limit_and_with_more_all_works_ag
         command.arg("processes").env("PROCESSION_START", start);
         succeed(limit_processes(&mut command, user, 25));
     }
+}
+
+#[test]
+fn where_the_system_refuses_shared_memory_links_are_sockets_and_that_is_said_once() {
+    // A page of words, and 256 KiB for each direction.
+    let ring = 4096 + 2 * (256 << 10);
+    let mut command = program(SCENARIOS);
+    command
+        .arg("no-rings")
+        .env_remove("PROCESSION_LINK")
+        .env("PROCESSION_START", "fork-server");
+    let printed = succeed(refuse_mappings(&mut command, ring));
+    let warned = printed.stderr.matches("refuses the shared memory of rings");
+    assert_eq!(warned.count(), 1, "{printed}");
 }
 
 #[test]

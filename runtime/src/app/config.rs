@@ -147,7 +147,9 @@ fn link_from_env() -> Result<Option<LinkKind>> {
     match name.parse() {
         Ok(LinkKind::Memory) | Err(_) => Err(Error::with_kind(
             ErrorKind::Invalid,
-            format_args!("unknown kind of link `{name}` in PROCESSION_LINK: write `ring`, `socket` or `pipe`"),
+            format_args!(
+                "unknown kind of link `{name}` in PROCESSION_LINK: write `ring`, `socket` or `pipe`"
+            ),
         )),
         Ok(kind) => Ok(Some(kind)),
     }

@@ -38,8 +38,8 @@ mod side;
 #[cfg(test)]
 mod suite;
 
-pub(crate) use driver::Driver;
 pub use crate::wire::kind::LinkKind;
+pub(crate) use driver::Driver;
 pub(crate) use sender::{Closed, Sender};
 
 use crate::os::socket;

@@ -9,9 +9,9 @@
 //! the peer has read it. So a full socket is watched by a duplicate, which is let go when the socket has not been full
 //! for a while.
 
+use super::outbox::Flushed;
 use super::side::{self, Lots};
 use super::{Transport, memory, ring};
-use super::outbox::Flushed;
 use crate::os::fifo;
 use crate::os::reactor::register;
 use crate::os::socket::{self, Received};
@@ -51,10 +51,7 @@ pub(super) enum Port {
 pub(super) enum Sink {
     Ring(ring::Outflow),
     Socket(Arc<OwnedFd>),
-    Pipe {
-        fd: Arc<OwnedFd>,
-        side: Arc<OwnedFd>,
-    },
+    Pipe { fd: Arc<OwnedFd>, side: Arc<OwnedFd> },
     Memory(Arc<memory::Channel>),
 }
 
@@ -106,11 +103,7 @@ impl Port {
     }
 
     /// The same at once, whatever the readiness.
-    pub(super) fn read(
-        &mut self,
-        buf: &mut BytesMut,
-        fds: &mut VecDeque<OwnedFd>,
-    ) -> io::Result<Received> {
+    pub(super) fn read(&mut self, buf: &mut BytesMut, fds: &mut VecDeque<OwnedFd>) -> io::Result<Received> {
         match self {
             Port::Ring(inflow) => inflow.read(buf),
             Port::Socket { fd, .. } => socket::recv(fd.as_fd(), buf, fds),
@@ -210,7 +203,7 @@ impl Sink {
             // Fails only if the peer is gone, who then has no use for it.
             Sink::Socket(fd) => drop(socket::shutdown_write(fd.as_fd())),
             Sink::Pipe { fd, .. } => drop(fd),
-            Sink::Ring(outflow) => drop(outflow),
+            Sink::Ring(outflow) => outflow.finish(),
             Sink::Memory(channel) => channel.finish(),
         }
     }

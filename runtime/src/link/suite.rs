@@ -7,8 +7,8 @@ use crate::os::socket::MAX_DESCRIPTORS;
 use crate::wire::attach::Descriptors;
 use crate::wire::frame::{DEFAULT_LIMIT, Flags, HEADER, Kind};
 use bytes::{Bytes, BytesMut};
-use std::cell::RefCell;
 use port::{Port, Sink};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::future::Future;
@@ -507,7 +507,14 @@ async fn what_is_said_in_answer_to_one_read_goes_out_in_one_write(kind: LinkKind
         send(&a, seq, b"answers");
     }
     // Where a write costs nothing they are not gathered.
-    assert_eq!(a.queued(), if kind == LinkKind::Ring { 0 } else { 64 * (HEADER + 7) });
+    assert_eq!(
+        a.queued(),
+        if kind == LinkKind::Ring {
+            0
+        } else {
+            64 * (HEADER + 7)
+        }
+    );
     assert!(poll_once(&mut a_driver).is_pending());
     assert_eq!(a.queued(), 0);
     assert_eq!(raw.read(INLINE).await.len(), 64 * (HEADER + 7));
@@ -559,12 +566,7 @@ async fn a_view_that_is_kept_does_not_change(kind: LinkKind) {
 
 // What only some transports can do.
 
-const ALL: [LinkKind; 4] = [
-    LinkKind::Ring,
-    LinkKind::Socket,
-    LinkKind::Pipe,
-    LinkKind::Memory,
-];
+const ALL: [LinkKind; 4] = [LinkKind::Ring, LinkKind::Socket, LinkKind::Pipe, LinkKind::Memory];
 
 /// Those that leave a process.
 const BETWEEN: [LinkKind; 3] = [LinkKind::Ring, LinkKind::Socket, LinkKind::Pipe];
@@ -642,7 +644,10 @@ async fn other_descriptors_than_a_frame_states_are_a_fault() {
     for kind in ALL {
         // Where descriptors come beside the frames, one lot may be early.
         let beside = matches!(kind, LinkKind::Ring | LinkKind::Pipe);
-        for (stated, sent) in [(1, 0), (2, 1), (1, 2), (0, 1)].into_iter().take(4 - usize::from(beside)) {
+        for (stated, sent) in [(1, 0), (2, 1), (1, 2), (0, 1)]
+            .into_iter()
+            .take(4 - usize::from(beside))
+        {
             for body in [&b""[..], b"body"] {
                 let ((_a, mut a), raw) = with_raw(kind, DEFAULT_LIMIT);
                 let head = Head {
@@ -806,5 +811,8 @@ fn the_kinds_have_names() {
         assert_eq!(kind.to_string().parse::<LinkKind>().unwrap(), kind);
     }
     let error = "sockets".parse::<LinkKind>().unwrap_err().to_string();
-    assert_eq!(error, "`sockets` is no kind of link: use `ring`, `socket` or `pipe`");
+    assert_eq!(
+        error,
+        "`sockets` is no kind of link: use `ring`, `socket` or `pipe`"
+    );
 }

@@ -59,6 +59,14 @@ impl Idler {
     }
 }
 
+async fn no_rings() -> Result<()> {
+    for _ in 0..3 {
+        assert_ne!(Idler::spawn().await?.pid().await?, std::process::id());
+        assert_eq!(procession::in_use().await?.link, procession::LinkKind::Socket);
+    }
+    Ok(())
+}
+
 #[procession::main]
 async fn main() -> Result<()> {
     let scenario = std::env::args().nth(1).unwrap_or_default();
@@ -74,6 +82,7 @@ async fn main() -> Result<()> {
         "default-deadline" => default_deadline().await,
         "flat-memory" => flat_memory().await,
         "quick" => quick().await,
+        "no-rings" => no_rings().await,
         other => panic!("no scenario `{other}`"),
     }?;
     println!("played {scenario}");

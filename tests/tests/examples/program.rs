@@ -23,28 +23,24 @@ pub(crate) struct Way {
 }
 
 /// Every start mode with every kind of link, on all cores.
-pub(crate) const WAYS: [Way; 4] = [
-    Way {
-        start: "fork-server",
-        link: "socket",
-        pinned: false,
-    },
-    Way {
-        start: "fork-server",
-        link: "pipe",
-        pinned: false,
-    },
-    Way {
-        start: "exec",
-        link: "socket",
-        pinned: false,
-    },
-    Way {
-        start: "exec",
-        link: "pipe",
-        pinned: false,
-    },
+pub(crate) const WAYS: [Way; 6] = [
+    Way::new("fork-server", "ring"),
+    Way::new("fork-server", "socket"),
+    Way::new("fork-server", "pipe"),
+    Way::new("exec", "ring"),
+    Way::new("exec", "socket"),
+    Way::new("exec", "pipe"),
 ];
+
+impl Way {
+    const fn new(start: &'static str, link: &'static str) -> Self {
+        Way {
+            start,
+            link,
+            pinned: false,
+        }
+    }
+}
 
 /// What a program wrote until it ended well.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use super::lane::{Lane, Mapped, Name, SIZE, fall_asleep};
 use super::reader::Reader;
 use super::spin::{Go, Spin};
-use super::writer::{Refused, Writer};
+use super::writer::{Refused, Writer, close};
 use crate::link::outbox::Flushed;
 use crate::link::side::{self, Lots};
 use crate::os::map::Map;
@@ -255,8 +255,10 @@ impl Inflow {
 }
 
 impl Drop for Inflow {
+    /// Closes both directions. What was written stays to be read.
     fn drop(&mut self) {
-        if self.reader.abandon() {
+        let writer_waits = self.reader.abandon();
+        if close(&self.outgoing) || writer_waits {
             self.shared.ring();
         }
     }
@@ -286,18 +288,17 @@ impl Outflow {
         Ok(wrote.len)
     }
 
+    /// The peer reads what was written, then the end of file.
+    pub(in crate::link) fn finish(self) {
+        if close(self.writer.lane()) {
+            self.shared.ring();
+        }
+    }
+
     /// Gives back the memory that an idle ring does not need.
     pub(in crate::link) fn release(&mut self) {
         // A ring whose pages are kept works as well.
         let _ = self.writer.release();
-    }
-}
-
-impl Drop for Outflow {
-    fn drop(&mut self) {
-        if self.writer.close() {
-            self.shared.ring();
-        }
     }
 }
 

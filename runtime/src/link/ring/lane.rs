@@ -137,8 +137,7 @@ impl Lane for Mapped {
     fn take(&self, position: u64, len: usize, out: &mut BytesMut) {
         let (first, second) = split(position, len, CAPACITY);
         let at = self.area() + position as usize % CAPACITY;
-        let fits =
-            self.map.take(at, first, out) && (second == 0 || self.map.take(self.area(), second, out));
+        let fits = self.map.take(at, first, out) && (second == 0 || self.map.take(self.area(), second, out));
         debug_assert!(fits);
     }
 

@@ -6,7 +6,7 @@
 
 use super::lane::{Lane, Name, Word, fall_asleep};
 use super::reader::Reader;
-use super::writer::{Refused, Writer};
+use super::writer::{Refused, Writer, close};
 use bytes::{BufMut, BytesMut};
 use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use loom::sync::{Arc, Notify};
@@ -197,8 +197,8 @@ fn in_every_order(n_preemptions: usize, writes: fn(&Ends, Writer<Model>), reads:
     });
 }
 
-fn end(ends: &Ends, mut writer: Writer<Model>) {
-    if writer.close() {
+fn end(ends: &Ends, writer: Writer<Model>) {
+    if close(writer.lane()) {
         ends.of_reader.ring();
     }
 }

@@ -165,10 +165,7 @@ mod tests {
     #[test]
     fn with_one_processor_nothing_is_spun() {
         let mut spin = Spin::on(1);
-        assert_eq!(
-            spin.go(&Context::from_waker(noop_waker_ref()), || true),
-            Go::Over
-        );
+        assert_eq!(spin.go(&Context::from_waker(noop_waker_ref()), || true), Go::Over);
     }
 
     #[test]

@@ -139,7 +139,11 @@ async fn rubbish_in_a_sleepers_word_rings_a_bell_too_often_and_no_more() {
         let frame = within_a_minute(b_driver.next()).await.unwrap().unwrap();
         assert_eq!(frame.head.seq, seq);
     }
-    assert!(tokio::time::timeout(Duration::ZERO, a_driver.next()).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::ZERO, a_driver.next())
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]

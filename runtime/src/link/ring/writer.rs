@@ -70,11 +70,8 @@ impl<L: Lane> Writer<L> {
         Ok(Wrote { len: room, ring })
     }
 
-    /// No more is written; whether the reader is to be woken.
-    pub(super) fn close(&mut self) -> bool {
-        // Pairs with the reader's Acquire: who sees it sees the last cursor.
-        self.lane.word(Name::Closed).store(1, Release);
-        must_ring(&self.lane, Name::Reader)
+    pub(super) fn lane(&self) -> &L {
+        &self.lane
     }
 
     /// How much is free; the reader is asked only where what is known is not enough.
@@ -95,6 +92,13 @@ impl<L: Lane> Writer<L> {
         self.read = read;
         Ok(())
     }
+}
+
+/// No more is written to a lane; whether its reader is to be woken.
+pub(super) fn close<L: Lane>(lane: &L) -> bool {
+    // Pairs with the reader's Acquire: who sees it sees the last cursor. What else the word may hold is left to be seen.
+    lane.word(Name::Closed).replace(0, 1, Release);
+    must_ring(lane, Name::Reader)
 }
 
 impl Writer<Mapped> {
