@@ -35,7 +35,7 @@ pub(crate) struct Driver {
     parked: bool,
     n_received: u64,
     /// Tells when memory can be given back, where there is any.
-    idle: Option<Idle>,
+    idle: Option<Box<Idle>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Driver {
     pub(super) fn new(port: Port, sender: Sender, codec: FrameCodec) -> Self {
         Driver {
             n_received: 0,
-            idle: port.has_spare_memory().then(Idle::default),
+            idle: port.has_spare_memory().then(Box::default),
             port,
             inbox: Inbox::new(codec),
             sender,

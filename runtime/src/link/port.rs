@@ -41,7 +41,7 @@ pub(super) enum Port {
         read: AsyncFd<OwnedFd>,
         /// `None` once this side has ended its writing.
         write: Option<AsyncFd<Arc<OwnedFd>>>,
-        lots: Lots,
+        lots: Box<Lots>,
     },
     Memory(memory::End),
 }
@@ -75,7 +75,7 @@ pub(super) fn open(transport: Transport) -> io::Result<(Port, Sink)> {
             let port = Port::Pipe {
                 read: register(pipe.read, Interest::READABLE)?,
                 write: Some(register(write.clone(), Interest::WRITABLE)?),
-                lots: Lots::new(side.clone()),
+                lots: Box::new(Lots::new(side.clone())),
             };
             (port, Sink::Pipe { fd: write, side })
         }

@@ -49,10 +49,7 @@ pub(super) fn send(socket: &OwnedFd, fds: &Descriptors) -> io::Result<()> {
 
 impl Lots {
     pub(super) fn new(socket: Arc<OwnedFd>) -> Self {
-        Lots {
-            socket,
-            next: None,
-        }
+        Lots { socket, next: None }
     }
 
     /// The lot of a frame that states `n` descriptors, or `false` if it was lost on its way.

@@ -141,11 +141,7 @@ impl Host {
                 child: server,
                 mailbox,
             },
-            attach: Attach {
-                link,
-                slot,
-                mailbox,
-            },
+            attach: Attach { link, slot, mailbox },
             ours: ours.into_descriptors(),
             theirs: theirs.into_descriptors(),
             fate,
