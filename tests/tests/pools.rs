@@ -395,6 +395,28 @@ async fn workers_that_are_killed_from_outside_cost_one_item_each_at_most() {
     assert!(done.iter().all(|n| entries.contains_key(n)));
 }
 
+#[procession::test]
+async fn a_kill_among_cheap_items_costs_one_of_them_at_most_and_loses_no_result() {
+    let pool = Pool::new(2).await.unwrap();
+    let (mut kills, mut died) = (0, 0);
+    let mut outcomes = pool.map(double, 0..).stream();
+    for n in 0..200_000 {
+        if n % 10_000 == 0 {
+            let pids = pool.pids().await.unwrap();
+            // Now this one, now that one: each has a chunk that it is in the middle of.
+            if let Some(pid) = pids.get(kills % 2) {
+                kills += usize::from(kill(Pid::from_raw(*pid as i32), Signal::SIGKILL).is_ok());
+            }
+        }
+        match outcomes.next().await {
+            Some(Ok(output)) => assert_eq!(output, 2 * n),
+            Some(Err(TaskError::Died { begun: true, .. })) => died += 1,
+            other => panic!("{n}: {other:?}"),
+        }
+    }
+    assert!(kills >= 10 && died <= kills, "{died} items for {kills} kills");
+}
+
 /// Sorts the outcomes of a map of numbers.
 trait WithIndex {
     async fn with_index(self) -> (BTreeSet<u64>, usize);

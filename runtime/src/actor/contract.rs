@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use crate::exit::ExitReason;
 use crate::process::page::Page;
-use crate::wire::attach::{Lent, Payload};
+use crate::wire::attach::Payload;
 use crate::wire::codec;
 use crate::wire::control::Done;
 use futures::future::LocalBoxFuture;
@@ -15,8 +15,8 @@ use std::cell::RefCell;
 use std::fmt::{self, Display};
 use std::future::Future;
 use std::rc::Rc;
-use tokio::task::coop::consume_budget;
 
+use super::chunk::{Chunk, ItemKind};
 use super::room::{Room, Serve};
 use super::row::Row;
 
@@ -166,7 +166,7 @@ impl Outcome {
 /// How a task is entered: once in a process of its own, or for a chunk of a pool's items.
 pub(crate) struct TaskEntry {
     pub(crate) run: fn(Payload, Rc<Page>) -> LocalBoxFuture<'static, Done>,
-    pub(crate) chunk: for<'a> fn(&'a mut dyn Chunk) -> LocalBoxFuture<'a, ()>,
+    pub(crate) chunk: for<'a> fn(&'a mut Chunk<'_>) -> LocalBoxFuture<'a, ()>,
 }
 
 /// How a service is entered.
@@ -183,27 +183,6 @@ pub(crate) struct ActorEntry {
     pub(crate) exclusive: fn(u32) -> bool,
     pub(crate) init: fn(Payload, Rc<Page>) -> LocalBoxFuture<'static, Init>,
     pub(crate) methods: fn() -> Vec<&'static str>,
-}
-
-/// Some items of a pool, handed out one by one to the task that maps them.
-pub(crate) trait Chunk {
-    /// The encoded input of the next item, which has begun from here on: reading it runs the user's code too.
-    fn next(&mut self) -> Option<Lent<'_>>;
-    /// The item is done: the outcome, written by `encode`, which may attach descriptors.
-    fn done(&mut self, kind: ItemKind, encode: &mut dyn FnMut(&mut Vec<u8>) -> Result<()>);
-    /// Whether the results must leave before the next item.
-    fn is_full(&self) -> bool;
-    /// Sends the results that there are.
-    fn flush(&mut self) -> LocalBoxFuture<'_, ()>;
-}
-
-/// How an item of a pool ended, as a tag before its encoded outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum ItemKind {
-    Value = 0,
-    Failed = 1,
-    Fault = 2,
 }
 
 impl TaskEntry {
@@ -267,25 +246,17 @@ fn run_service<S: Service>(input: Payload, page: Rc<Page>) -> LocalBoxFuture<'st
     })
 }
 
-fn run_chunk<T: Task>(chunk: &mut dyn Chunk) -> LocalBoxFuture<'_, ()> {
+fn run_chunk<'a, T: Task>(chunk: &'a mut Chunk<'_>) -> LocalBoxFuture<'a, ()> {
     Box::pin(async move {
         while let Some(item) = chunk.next() {
-            let input = match item.decode(T::decode_input) {
-                Ok(input) => input,
-                Err(error) => {
-                    chunk.done(ItemKind::Fault, &mut |out| Ok(codec::encode(&error, out)?));
-                    continue;
-                }
-            };
-            match T::call(input).await {
-                Ok(output) => chunk.done(ItemKind::Value, &mut |out| T::encode_output(&output, out)),
-                Err(error) => chunk.done(ItemKind::Failed, &mut |out| T::encode_error(&error, out)),
+            match item.decode(T::decode_input) {
+                Ok(input) => match T::call(input).await {
+                    Ok(output) => chunk.done(ItemKind::Value, |out| T::encode_output(&output, out)),
+                    Err(error) => chunk.done(ItemKind::Failed, |out| T::encode_error(&error, out)),
+                },
+                Err(error) => chunk.done(ItemKind::Fault, |out| Ok(codec::encode(&error, out)?)),
             }
-            // A stop or a cancel is heard between two items.
-            consume_budget().await;
-            if chunk.is_full() {
-                chunk.flush().await;
-            }
+            chunk.pause().await;
         }
     })
 }

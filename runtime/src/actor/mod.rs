@@ -9,10 +9,12 @@
 //! | `ledger` | what one sender sent to one actor, and what becomes of it at a death: pure |
 //! | `peer`, `books`, `conn` | the client's side: the books and the connection |
 //! | `child`, `port`, `room`, `work` | the actor's side: a process, a link, the value and its lock, a message that runs |
+//! | `chunk` | items of a pool that came with one message |
 
 mod books;
 pub(crate) mod call;
 pub(crate) mod child;
+pub(crate) mod chunk;
 pub(crate) mod conn;
 pub(crate) mod contract;
 pub(crate) mod current;

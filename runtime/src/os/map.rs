@@ -13,7 +13,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-const WORD: usize = size_of::<u64>();
+/// The bytes of a word.
+pub(crate) const WORD: usize = size_of::<u64>();
 
 /// An owned mapping, unmapped on drop.
 #[derive(Debug)]
@@ -52,11 +53,13 @@ impl Map {
     }
 
     /// The bytes that it has.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.words * WORD
     }
 
     /// The word at `index`; panics if there is none, since indices are ours and never a peer's.
+    #[inline]
     pub(crate) fn cell(&self, index: usize) -> &AtomicU64 {
         assert!(
             index < self.words,
@@ -90,6 +93,21 @@ impl Map {
         }
         self.copy_part(index, 0, last);
         true
+    }
+
+    /// Copies whole words in, where the word at `index` is the first; `false`, and nothing done, if they do not fit.
+    /// One writer at a time.
+    #[inline]
+    pub(crate) fn copy_words_in(&self, index: usize, words: &[[u8; WORD]]) -> bool {
+        let fits = index
+            .checked_add(words.len())
+            .is_some_and(|end| end <= self.words);
+        if fits {
+            for (index, word) in (index..).zip(words) {
+                self.cell(index).store(u64::from_ne_bytes(*word), Relaxed);
+            }
+        }
+        fits
     }
 
     /// Copies less than a word into one, and keeps what is beside it. By shifts: a `memcpy` of a few bytes is slower.

@@ -4,20 +4,21 @@ use crate::actor::conn::Answer;
 use crate::actor::contract::Task;
 use crate::error::{Error, Result, TaskError};
 use crate::process::control;
+use crate::wire::items::Writer;
 use futures::Stream;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::vec;
 use tokio::sync::TryAcquireError;
 use tokio::task::JoinHandle;
 
-use super::chunk::{Again, Chunk, Done, Item, Outcome, Sorted, sort};
-use super::parts::{Place, Writer};
+use super::chunk::{Chunk, Done, Sorted, sort};
 use super::progress::Progress;
 use super::sizing::{DEPTH, MOST_BYTES, Sizing};
 use super::workers::{Turn, Workers, closed};
@@ -113,28 +114,31 @@ pub struct Items<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> {
     freed: Option<BoxFuture<'static, ()>>,
     /// Outcomes that wait for their turn in an ordered stream.
     held: usize,
-    again: VecDeque<Again<Kept<T, K>>>,
-    alone: VecDeque<Again<Kept<T, K>>>,
-    done: Lot<T, K>,
+    /// Chunks that did not run, or not to their end.
+    again: VecDeque<Chunk<Kept<T, K>>>,
+    done: VecDeque<Batch<T, K>>,
+}
+
+/// Outcomes of inputs that follow one another, and the number of the first.
+pub(super) struct Batch<T: Task, K: Keep<T::Input>> {
+    pub(super) first: u64,
+    pub(super) outcomes: vec::IntoIter<Done<T, Kept<T, K>>>,
 }
 
 /// Outcomes as they come.
 pub struct Unordered<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> {
     items: Items<T, I, K>,
+    present: Option<Batch<T, K>>,
     pool: PhantomData<&'p ()>,
 }
-
-/// An outcome with what is kept of its input.
-type Early<T, K> = (Kept<T, K>, Outcome<T>);
-
-/// Some outcomes.
-pub(super) type Lot<T, K> = VecDeque<Done<T, Kept<T, K>>>;
 
 /// Outcomes in the order of their inputs.
 pub struct Ordered<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> {
     items: Items<T, I, K>,
-    /// Outcomes whose turn has not come; the first is that of number `next`.
-    early: VecDeque<Option<Early<T, K>>>,
+    present: Option<Batch<T, K>>,
+    /// Outcomes whose turn has not come, by the numbers of the first.
+    early: BTreeMap<u64, Batch<T, K>>,
+    /// The number of the input whose outcome comes behind those in `present`.
     next: u64,
     pool: PhantomData<&'p ()>,
 }
@@ -175,13 +179,12 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
             freed: None,
             held: 0,
             again: VecDeque::new(),
-            alone: VecDeque::new(),
             done: VecDeque::new(),
         }
     }
 
-    /// Some outcomes; never an empty lot.
-    pub(super) fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Option<&mut Lot<T, K>>> {
+    /// Some outcomes.
+    pub(super) fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Option<Batch<T, K>>> {
         while self.done.is_empty() {
             self.send(cx);
             match Pin::new(&mut self.sent).poll_next(cx) {
@@ -198,31 +201,37 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
                 _ => {}
             }
         }
-        Poll::Ready(Some(&mut self.done))
+        Poll::Ready(self.done.pop_front())
     }
 
     fn came(&mut self, chunk: Chunk<Kept<T, K>>, answer: Result<Answer>) {
-        let n_items = chunk.items.len();
+        let (first, n_items) = (chunk.first, chunk.kept.len());
         let Sorted {
             done,
-            again,
             alone,
+            rest,
             nanos,
         } = sort::<T, _>(chunk, answer, self.workers.task_timeout);
         if let Some(nanos) = nanos {
             self.sizing.took(n_items, nanos);
         }
-        self.progress.advance(done.len());
-        match self.done.is_empty() {
-            true => self.done = done.into(),
-            false => self.done.extend(done),
+        self.again.extend(alone);
+        self.again.extend(rest);
+        if !done.is_empty() {
+            self.give(first, done);
         }
-        self.again.extend(again);
-        self.alone.extend(alone);
+    }
+
+    fn give(&mut self, first: u64, done: Vec<Done<T, Kept<T, K>>>) {
+        self.progress.advance(done.len());
+        self.done.push_back(Batch {
+            first,
+            outcomes: done.into_iter(),
+        });
     }
 
     fn has_work(&self) -> bool {
-        self.inputs.is_some() || !self.again.is_empty() || !self.alone.is_empty()
+        self.inputs.is_some() || !self.again.is_empty()
     }
 
     /// How many inputs are left, where that is known.
@@ -231,7 +240,8 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
             Some(inputs) => inputs.size_hint().1?,
             None => 0,
         };
-        inputs.checked_add(self.again.len() + self.alone.len())
+        let again: usize = self.again.iter().map(|chunk| chunk.kept.len()).sum();
+        inputs.checked_add(again)
     }
 
     /// Gives chunks to workers, as long as there are both.
@@ -257,8 +267,8 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
                 Poll::Ready(Err(error)) => return self.give_up(&error),
                 Poll::Pending => return,
             };
-            let chunk = self.chunk();
-            if chunk.items.is_empty() {
+            let chunk = self.again.pop_front().unwrap_or_else(|| self.chunk());
+            if chunk.kept.is_empty() {
                 // No input was left, or none could be sent.
                 if !self.done.is_empty() {
                     return;
@@ -296,112 +306,77 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
         }
     }
 
-    /// The next chunk: an item that must go alone, or those to be sent again, or inputs.
+    /// The next inputs.
     fn chunk(&mut self) -> Chunk<Kept<T, K>> {
-        let mut body = Writer::default();
-        let mut items = Vec::new();
-        if let Some(alone) = self.alone.pop_front() {
-            resend(alone, &mut items, &mut body);
-            return Chunk {
-                items,
-                body: body.into_payload(),
-            };
-        }
         let size = self.sizing.next(self.left());
-        items.reserve(size.min(MOST_RESERVED));
-        while items.len() < size && body.len() < MOST_BYTES && self.done.len() < MOST_REFUSED {
-            let is_too_much = |again: &Again<_>| !items.is_empty() && !body.fits(&again.body, self.limit);
-            if self.again.front().is_some_and(is_too_much) {
-                break;
-            }
-            if let Some(again) = self.again.pop_front() {
-                resend(again, &mut items, &mut body);
-                continue;
-            }
-            let Some(input) = self.inputs.as_mut().and_then(Iterator::next) else {
-                self.inputs = None;
-                break;
-            };
-            let idx = self.next;
-            self.next += 1;
-            match self.encode(&input, &mut body) {
-                // It does not fit with those before it, and is the first of the next chunk.
-                Ok(place) if !items.is_empty() && body.is_too_much(self.limit) => {
-                    self.again.push_front(Again {
-                        idx,
-                        input: K::keep(input),
-                        retries: self.retries,
-                        body: body.split_off(&place),
-                    });
+        let registered = T::row().registered().map(drop);
+        let mut first = self.next;
+        let mut body = Writer::with_capacity(self.sizing.bytes(size));
+        let mut kept = Vec::with_capacity(size.min(MOST_RESERVED));
+        while kept.len() < size && body.len() < MOST_BYTES && self.done.len() < MOST_REFUSED {
+            let Some(input) = self.pull() else { break };
+            let encode = |out: &mut Vec<u8>| registered.clone().and_then(|()| T::encode_input(&input, out));
+            // A chunk of one item has to fit into a frame.
+            match body.push(0, self.limit, encode) {
+                // It does not fit with those before it, and goes behind them.
+                Ok(()) if !kept.is_empty() && body.is_too_much(self.limit) => {
+                    let (kept, body) = (K::keep(input), body.split_off_last());
+                    self.again
+                        .push_back(Chunk::of_one(self.next - 1, self.retries, kept, body));
                     break;
                 }
-                Ok(place) => items.push(Item {
-                    idx,
-                    input: K::keep(input),
-                    retries: self.retries,
-                    place,
-                }),
-                Err(error) => self.refuse(idx, K::keep(input), error),
+                Ok(()) => kept.push(K::keep(input)),
+                Err(error) => {
+                    self.refuse(self.next - 1, K::keep(input), error);
+                    // The numbers of a chunk follow one another.
+                    if !kept.is_empty() {
+                        break;
+                    }
+                    first = self.next;
+                }
             }
         }
+        self.sizing.took_bytes(kept.len(), body.len());
         Chunk {
-            items,
+            first,
+            retries: self.retries,
+            kept,
             body: body.into_payload(),
         }
     }
 
-    fn encode(&self, input: &T::Input, body: &mut Writer) -> Result<Place> {
-        T::row().registered()?;
-        // A chunk of one item has to fit into a frame.
-        body.push(0, self.limit, |out| T::encode_input(input, out))
+    fn pull(&mut self) -> Option<T::Input> {
+        let input = self.inputs.as_mut()?.next();
+        match input {
+            Some(_) => self.next += 1,
+            None => self.inputs = None,
+        }
+        input
     }
 
-    fn refuse(&mut self, idx: u64, input: Kept<T, K>, error: Error) {
-        self.progress.advance(1);
-        self.done.push_back(Done {
-            idx,
-            input,
-            outcome: Err(Box::new(TaskError::Other(error))),
-        });
+    fn refuse(&mut self, idx: u64, kept: Kept<T, K>, error: Error) {
+        self.give(idx, vec![(kept, Err(Box::new(TaskError::Other(error))))]);
     }
 
     fn refuse_all(&mut self, chunk: Chunk<Kept<T, K>>, error: &Error) {
-        for Item { idx, input, .. } in chunk.items {
-            self.refuse(idx, input, error.clone());
-        }
+        let refused = |kept| (kept, Err(Box::new(TaskError::Other(error.clone()))));
+        self.give(chunk.first, chunk.kept.into_iter().map(refused).collect());
     }
 
     /// The pool is gone: what was not sent never will be.
     fn give_up(&mut self, error: &Error) {
         self.inputs = None;
-        for Again { idx, input, .. } in std::mem::take(&mut self.again)
-            .into_iter()
-            .chain(std::mem::take(&mut self.alone))
-        {
-            self.refuse(idx, input, error.clone());
+        for chunk in std::mem::take(&mut self.again) {
+            self.refuse_all(chunk, error);
         }
     }
-}
-
-fn resend<K>(again: Again<K>, items: &mut Vec<Item<K>>, body: &mut Writer) {
-    let Again {
-        idx,
-        input,
-        retries,
-        body: part,
-    } = again;
-    items.push(Item {
-        idx,
-        input,
-        retries,
-        place: body.repeat(part),
-    });
 }
 
 impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Unordered<'_, T, I, K> {
     pub(super) fn new(items: Items<T, I, K>) -> Self {
         Unordered {
             items,
+            present: None,
             pool: PhantomData,
         }
     }
@@ -411,7 +386,8 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Ordered<'_, T, I,
     pub(super) fn new(items: Items<T, I, K>) -> Self {
         Ordered {
             items,
-            early: VecDeque::new(),
+            present: None,
+            early: BTreeMap::new(),
             next: 0,
             pool: PhantomData,
         }
@@ -423,13 +399,27 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Unpin for Items<T
 impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Unpin for Unordered<'_, T, I, K> {}
 impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Unpin for Ordered<'_, T, I, K> {}
 
+impl<T: Task, K: Keep<T::Input>> Batch<T, K> {
+    /// The number of the input behind the last.
+    fn end(&self) -> u64 {
+        self.first + self.outcomes.len() as u64
+    }
+}
+
 impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Stream for Unordered<'_, T, I, K> {
     type Item = Yielded<T, K>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let done = ready!(self.items.poll_done(cx));
-        let first = done.and_then(VecDeque::pop_front);
-        Poll::Ready(first.map(|Done { input, outcome, .. }| K::give(input, outcome.map_err(|error| *error))))
+        let this = &mut *self;
+        loop {
+            if let Some(done) = this.present.as_mut().and_then(|batch| batch.outcomes.next()) {
+                return Poll::Ready(Some(yielded::<T, K>(done)));
+            }
+            match ready!(this.items.poll_done(cx)) {
+                Some(batch) => this.present = Some(batch),
+                None => return Poll::Ready(None),
+            }
+        }
     }
 }
 
@@ -439,24 +429,26 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Stream for Ordere
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            if let Some((input, outcome)) = this.early.front_mut().and_then(Option::take) {
-                this.early.pop_front();
-                this.next += 1;
-                return Poll::Ready(Some(K::give(input, outcome.map_err(|error| *error))));
+            if let Some(done) = this.present.as_mut().and_then(|batch| batch.outcomes.next()) {
+                return Poll::Ready(Some(yielded::<T, K>(done)));
             }
-            this.items.held = this.early.len();
-            let Some(done) = ready!(this.items.poll_done(cx)) else {
+            if let Some(batch) = this.early.remove(&this.next) {
+                this.next = batch.end();
+                this.present = Some(batch);
+                continue;
+            }
+            let last = this.early.last_key_value();
+            this.items.held = last.map_or(0, |(_, batch)| batch.end() - this.next) as usize;
+            let Some(batch) = ready!(this.items.poll_done(cx)) else {
                 return Poll::Ready(None);
             };
-            for Done { idx, input, outcome } in done.drain(..) {
-                let place = (idx - this.next) as usize;
-                if this.early.len() <= place {
-                    this.early.resize_with(place + 1, || None);
-                }
-                this.early[place] = Some((input, outcome));
-            }
+            this.early.insert(batch.first, batch);
         }
     }
+}
+
+fn yielded<T: Task, K: Keep<T::Input>>((kept, outcome): Done<T, Kept<T, K>>) -> Yielded<T, K> {
+    K::give(kept, outcome.map_err(|error| *error))
 }
 
 impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> std::fmt::Debug for Items<T, I, K> {

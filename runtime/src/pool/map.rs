@@ -2,15 +2,15 @@
 
 use crate::actor::contract::Task;
 use crate::error::{Result, TaskError};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use super::chunk::Done;
-use super::items::{Items, Keep, Kept, Ordered, Settings, Unordered, WithInput, Without};
+use super::items::{Batch, Items, Keep, Ordered, Settings, Unordered, WithInput, Without};
 use super::workers::Workers;
 
 /// A map that has not begun: settings, and how its outcomes are to come.
@@ -54,14 +54,13 @@ pub struct Map<'p, T, I, K = Without> {
     kind: PhantomData<fn() -> (T, K)>,
 }
 
-/// An output with what is kept of its input.
-type Given<T, K> = (Kept<T, K>, <T as Task>::Output);
-
 /// The future of a [`Map`].
 #[must_use = "a future does nothing until it is awaited"]
 pub struct MapFuture<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> {
     items: Items<T, I, K>,
-    outputs: Vec<Option<Given<T, K>>>,
+    outputs: Vec<K::Item<T::Output>>,
+    /// Outputs that come later, by the numbers of the first.
+    early: BTreeMap<u64, Vec<K::Item<T::Output>>>,
     pool: PhantomData<&'p ()>,
 }
 
@@ -136,6 +135,7 @@ impl<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> IntoFuture fo
         MapFuture {
             items: self.start(),
             outputs: Vec::new(),
+            early: BTreeMap::new(),
             pool: PhantomData,
         }
     }
@@ -149,24 +149,39 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Future for MapFut
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        while let Some(done) = std::task::ready!(this.items.poll_done(cx)) {
-            for Done { idx, input, outcome } in done.drain(..) {
-                let place = idx as usize;
-                if this.outputs.len() <= place {
-                    this.outputs.resize_with(place + 1, || None);
-                }
-                match outcome {
-                    Ok(output) => this.outputs[place] = Some((input, output)),
-                    Err(error) => return Poll::Ready(Err(*error)),
-                }
+        while let Some(batch) = ready!(this.items.poll_done(cx)) {
+            if let Err(error) = this.take(batch) {
+                return Poll::Ready(Err(error));
             }
         }
-        let outputs = std::mem::take(&mut this.outputs).into_iter();
-        // Every item has an outcome by now: there is none between them.
-        Poll::Ready(Ok(outputs
-            .flatten()
-            .map(|(input, output)| K::give(input, output))
-            .collect()))
+        Poll::Ready(Ok(std::mem::take(&mut this.outputs)))
+    }
+}
+
+impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> MapFuture<'_, T, I, K> {
+    /// Takes the outputs of a batch, or the first error in it.
+    fn take(&mut self, Batch { first, outcomes }: Batch<T, K>) -> Result<(), TaskError<T::Error>> {
+        let is_next = |outputs: &Vec<_>, first| outputs.len() as u64 == first;
+        let mut later = Vec::new();
+        let outputs = match is_next(&self.outputs, first) {
+            true => &mut self.outputs,
+            false => &mut later,
+        };
+        outputs.reserve(outcomes.len());
+        for (kept, outcome) in outcomes {
+            outputs.push(K::give(kept, outcome.map_err(|error| *error)?));
+        }
+        if !later.is_empty() {
+            self.early.insert(first, later);
+        }
+        while let Some(next) = self
+            .early
+            .first_entry()
+            .filter(|next| is_next(&self.outputs, *next.key()))
+        {
+            self.outputs.append(&mut next.remove());
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,6 @@
 mod chunk;
 mod items;
 mod map;
-mod parts;
 mod progress;
 mod sizing;
 pub(crate) mod worker;

@@ -37,6 +37,8 @@ pub(super) struct Sizing {
     cost: Option<f64>,
     /// How many items that average stands for: the first, on a cold worker, says little of the rest.
     weight: f64,
+    /// The encoded bytes of an item, of those in the last chunk.
+    bytes: f64,
 }
 
 impl Sizing {
@@ -47,6 +49,7 @@ impl Sizing {
             last: 0,
             cost: None,
             weight: 0.0,
+            bytes: 0.0,
         }
     }
 
@@ -74,6 +77,17 @@ impl Sizing {
         let (before, n_items) = (self.weight / 2.0, n_items.max(1) as f64);
         self.weight = before + n_items;
         self.cost = Some((self.cost.unwrap_or(0.0) * before + nanos as f64) / self.weight);
+    }
+
+    /// How many bytes a chunk of so many items is likely to have.
+    pub(super) fn bytes(&self, n_items: usize) -> usize {
+        // Some more, since a larger buffer later is dearer.
+        ((1.1 * self.bytes * n_items as f64) as usize).min(MOST_BYTES)
+    }
+
+    /// Learns how many bytes a chunk has.
+    pub(super) fn took_bytes(&mut self, n_items: usize, n_bytes: usize) {
+        self.bytes = n_bytes as f64 / n_items.max(1) as f64;
     }
 
     /// How many chunks each worker should have: more than the one that it runs only where that keeps none from an idle

@@ -14,7 +14,7 @@
 //! It is sparse: an idle child touches one page of it.
 
 use crate::os::clock;
-use crate::os::map::Map;
+use crate::os::map::{Map, WORD};
 use crate::os::memfd;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -134,6 +134,7 @@ impl Page {
     }
 
     /// Release: whoever reads this sees what was done before.
+    #[inline]
     pub(crate) fn set(&self, cell: Cell, value: u64) {
         self.0.cell(cell as usize).store(value, Release);
     }
@@ -215,6 +216,7 @@ impl Page {
     }
 
     /// The item of that number, from 1, begins.
+    #[inline]
     pub(crate) fn begin_item(&self, number: u64, timed: bool) {
         if timed {
             self.set(Cell::ItemStarted, clock::monotonic());
@@ -253,6 +255,7 @@ impl Page {
     }
 
     /// How many bytes the outbox has room for.
+    #[inline]
     pub(crate) fn outbox_room(&self) -> usize {
         self.0.len() - OUTBOX_AT
     }
@@ -263,16 +266,27 @@ impl Page {
         self.set(Cell::OutboxBase, base);
     }
 
-    /// Adds bytes to the outbox, whole; `false`, and nothing added, if they do not fit.
-    pub(crate) fn push_outbox(&self, bytes: &[u8]) -> bool {
-        let at = self.get(Cell::OutboxLength) as usize;
-        let fits = bytes.len() <= self.outbox_room().saturating_sub(at);
-        // The length is published after the bytes.
-        if fits && self.0.copy_in(OUTBOX_AT + at, bytes) {
-            self.set(Cell::OutboxLength, (at + bytes.len()) as u64);
-            return true;
+    /// Makes the outbox hold what `results` does, which it does already up to `from`; `false`, and nothing added, if
+    /// that does not fit.
+    #[inline]
+    pub(crate) fn extend_outbox(&self, results: &mut Vec<u8>, from: usize) -> bool {
+        let len = results.len();
+        if len > self.outbox_room() {
+            return false;
         }
-        false
+        // In whole words: what is behind the last result, where the next will be, means nothing yet.
+        results.extend_from_slice(&[0; WORD]);
+        let (words, _) = results[from / WORD * WORD..].as_chunks();
+        let fits = self.0.copy_words_in(
+            (OUTBOX_AT + from) / WORD,
+            &words[..len.div_ceil(WORD) - from / WORD],
+        );
+        results.truncate(len);
+        // The length is published after the bytes.
+        if fits {
+            self.set(Cell::OutboxLength, len as u64);
+        }
+        fits
     }
 
     /// The number of the first item in the outbox, and its bytes; `None`: the length cannot be.
@@ -303,7 +317,10 @@ mod tests {
         assert!(child.set_begun(0, 7) && child.set_begun(SLOTS - 1, 8) && !child.set_begun(SLOTS, 9));
         child.set_last_words(b"farewell");
         child.reset_outbox(40);
-        assert!(child.push_outbox(b"one") && child.push_outbox(b"three"));
+        let mut results = b"one".to_vec();
+        assert!(child.extend_outbox(&mut results, 0));
+        results.extend(b"three");
+        assert!(child.extend_outbox(&mut results, 3) && results == b"onethree");
         assert_eq!(host.phase(), Phase::Ready);
         assert_eq!(
             (host.begun(0), host.begun(SLOTS - 1), host.begun(SLOTS)),
@@ -340,7 +357,7 @@ mod tests {
             page.set(Cell::OutboxLength, length);
             page.set(Cell::Phase, length);
             assert!(page.last_words().is_empty() && page.outbox().is_none() && page.phase() == Phase::Born);
-            assert!(!page.push_outbox(b"x"));
+            assert!(!page.extend_outbox(&mut vec![1; 1], 0));
         }
     }
 
@@ -348,8 +365,14 @@ mod tests {
     fn a_full_outbox_takes_no_more_and_keeps_what_it_has() {
         let (page, _fd) = Page::create(1).unwrap();
         assert_eq!(page.outbox_room(), 4096);
-        assert!(page.push_outbox(&[1; 4090]) && !page.push_outbox(&[2; 7]) && page.push_outbox(&[3; 6]));
-        assert_eq!(page.outbox().unwrap().1.len(), 4096);
+        let mut results = vec![1; 4090];
+        assert!(page.extend_outbox(&mut results, 0));
+        results.extend([2; 7]);
+        assert!(!page.extend_outbox(&mut results, 4090));
+        assert_eq!(page.outbox().unwrap().1, [1; 4090]);
+        results.truncate(4096);
+        assert!(page.extend_outbox(&mut results, 4090));
+        assert_eq!(page.outbox().unwrap().1, results);
     }
 
     #[test]

@@ -10,4 +10,5 @@ pub(crate) mod control;
 pub(crate) mod fd;
 pub(crate) mod frame;
 pub(crate) mod kind;
+pub(crate) mod items;
 pub(crate) mod value;

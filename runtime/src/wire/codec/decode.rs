@@ -39,6 +39,7 @@ struct Elements<'d, 'de> {
 struct Content<'d, 'de>(&'d mut Decoder<'de>);
 
 impl<'de> Decoder<'de> {
+    #[inline]
     pub(super) fn new(bytes: &'de [u8]) -> Self {
         Decoder {
             rest: bytes,
@@ -46,6 +47,7 @@ impl<'de> Decoder<'de> {
         }
     }
 
+    #[inline]
     pub(super) fn rest(&self) -> &'de [u8] {
         self.rest
     }

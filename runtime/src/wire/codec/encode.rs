@@ -24,6 +24,7 @@ enum Count {
 }
 
 impl<'a> Encoder<'a> {
+    #[inline]
     pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
         Encoder { out, depth: DEPTH }
     }
@@ -144,23 +145,28 @@ impl<'e, 'a> ser::Serializer for &'e mut Encoder<'a> {
     type SerializeStruct = Elements<'e, 'a>;
     type SerializeStructVariant = Elements<'e, 'a>;
 
+    #[inline]
     fn serialize_bool(self, v: bool) -> Result<(), Why> {
         self.out.push(if v { tag::TRUE } else { tag::FALSE });
         Ok(())
     }
 
+    #[inline]
     fn serialize_i8(self, v: i8) -> Result<(), Why> {
         self.serialize_i64(v.into())
     }
 
+    #[inline]
     fn serialize_i16(self, v: i16) -> Result<(), Why> {
         self.serialize_i64(v.into())
     }
 
+    #[inline]
     fn serialize_i32(self, v: i32) -> Result<(), Why> {
         self.serialize_i64(v.into())
     }
 
+    #[inline]
     fn serialize_i64(self, v: i64) -> Result<(), Why> {
         self.signed(v);
         Ok(())
@@ -174,18 +180,22 @@ impl<'e, 'a> ser::Serializer for &'e mut Encoder<'a> {
         Ok(())
     }
 
+    #[inline]
     fn serialize_u8(self, v: u8) -> Result<(), Why> {
         self.serialize_u64(v.into())
     }
 
+    #[inline]
     fn serialize_u16(self, v: u16) -> Result<(), Why> {
         self.serialize_u64(v.into())
     }
 
+    #[inline]
     fn serialize_u32(self, v: u32) -> Result<(), Why> {
         self.serialize_u64(v.into())
     }
 
+    #[inline]
     fn serialize_u64(self, v: u64) -> Result<(), Why> {
         self.unsigned(v);
         Ok(())
@@ -199,11 +209,13 @@ impl<'e, 'a> ser::Serializer for &'e mut Encoder<'a> {
         Ok(())
     }
 
+    #[inline]
     fn serialize_f32(self, v: f32) -> Result<(), Why> {
         self.put(tag::F32, v.to_be_bytes());
         Ok(())
     }
 
+    #[inline]
     fn serialize_f64(self, v: f64) -> Result<(), Why> {
         self.put(tag::F64, v.to_be_bytes());
         Ok(())
@@ -213,6 +225,7 @@ impl<'e, 'a> ser::Serializer for &'e mut Encoder<'a> {
         self.string(v.encode_utf8(&mut [0; 4]))
     }
 
+    #[inline]
     fn serialize_str(self, v: &str) -> Result<(), Why> {
         self.string(v)
     }

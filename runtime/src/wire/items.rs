@@ -1,0 +1,322 @@
+//! Items back to back: those of a pool's chunk, on their way to a worker and back, each with its descriptors.
+//!
+//! An item is one byte, with its kind in the low two bits and its length in the others, and then its bytes. Where the
+//! length does not fit, that byte says 63, and four bytes with the length follow it; where descriptors go with the item, it
+//! says 62, and a byte with their number comes before those four. The longer forms are allowed for any length, so that a
+//! [`Writer`] can choose before it knows: it takes what the last item needed, and only the first of many long items
+//! is moved within the buffer.
+//!
+//! The descriptors of a message are those of its items, in order, so that an item names its own by the same numbers
+//! whatever message it travels in.
+
+use super::attach::{Descriptors, Lent, Payload, collect};
+use crate::error::{Error, Result};
+use crate::os::socket::MAX_DESCRIPTORS;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::vec;
+
+/// The length from which on, and the mark by which, an item has the long form.
+const LONG: usize = 63;
+/// The mark of an item with descriptors, and so the first length that is none of the short form.
+const WITH_FDS: usize = 62;
+
+/// The bytes before an item, in the long form.
+const LONG_HEADER: usize = 5;
+/// The same for one with descriptors.
+const HEADER_WITH_FDS: usize = 6;
+
+/// Goes through items that were received. Malformed ones end it.
+#[derive(Debug)]
+pub(crate) struct Items<'a> {
+    bytes: &'a [u8],
+    fds: vec::IntoIter<Arc<OwnedFd>>,
+}
+
+/// Items that are to be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    pub(crate) bytes: Vec<u8>,
+    fds: Descriptors,
+    is_long: bool,
+    /// Where the last item begins, and its descriptors.
+    last: (usize, usize),
+}
+
+impl<'a> Items<'a> {
+    #[inline]
+    pub(crate) fn new(bytes: &'a [u8], fds: Descriptors) -> Self {
+        Items {
+            bytes,
+            fds: fds.into_iter(),
+        }
+    }
+
+    /// Those behind the first `n`, which may be none.
+    pub(crate) fn skipping(mut self, n: usize) -> Self {
+        (0..n).all(|_| self.next().is_some());
+        self
+    }
+
+    #[inline]
+    fn take(&mut self, rest: &'a [u8], length: usize) -> Option<&'a [u8]> {
+        let (item, rest) = rest.split_at_checked(length)?;
+        self.bytes = rest;
+        Some(item)
+    }
+
+    #[cold]
+    fn with_fds(&mut self, rest: &'a [u8]) -> Option<Lent<'a>> {
+        let (&n_fds, rest) = rest.split_first()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        if usize::from(n_fds) > self.fds.len() {
+            return None;
+        }
+        let bytes = self.take(rest, u32::from_le_bytes(*length) as usize)?;
+        let fds = self.fds.by_ref().take(n_fds.into()).collect();
+        Some(Lent { bytes, fds })
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    /// The kind, and the item.
+    type Item = (u8, Lent<'a>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (&first, rest) = self.bytes.split_first()?;
+        let item = match usize::from(first >> 2) {
+            WITH_FDS => return Some((first & 3, self.with_fds(rest)?)),
+            LONG => {
+                let (length, rest) = rest.split_first_chunk()?;
+                self.take(rest, u32::from_le_bytes(*length) as usize)?
+            }
+            length => self.take(rest, length)?,
+        };
+        Some((
+            first & 3,
+            Lent {
+                bytes: item,
+                fds: Vec::new(),
+            },
+        ))
+    }
+}
+
+/// Takes a message of items apart behind the first `n`.
+pub(crate) fn split(mut message: Payload, n: usize) -> (Payload, Payload) {
+    let left = Items::new(&message.bytes, message.fds.clone()).skipping(n);
+    let (n_bytes, n_fds) = (left.bytes.len(), left.fds.len());
+    let behind = Payload {
+        bytes: message.bytes.split_off(message.bytes.len() - n_bytes),
+        fds: message.fds.split_off(message.fds.len() - n_fds),
+    };
+    (message, behind)
+}
+
+impl Writer {
+    pub(crate) fn with_capacity(n_bytes: usize) -> Self {
+        Writer {
+            bytes: Vec::with_capacity(n_bytes),
+            ..Writer::default()
+        }
+    }
+
+    /// Appends an item of that kind, below 4, which is what `encode` writes and attaches, and at most `limit` bytes with its
+    /// header; on an error there is none.
+    #[inline]
+    pub(crate) fn push(
+        &mut self,
+        kind: u8,
+        limit: usize,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        let start = self.bytes.len();
+        self.last = (start, self.fds.len());
+        match self.is_long {
+            false => self.bytes.push(0),
+            true => self.bytes.extend_from_slice(&[0; LONG_HEADER]),
+        }
+        let header = self.bytes.len() - start;
+        let fds = match collect(|| encode(&mut self.bytes)) {
+            Ok(((), fds)) => fds,
+            Err(error) => return self.take_back(error),
+        };
+        let length = self.bytes.len() - start - header;
+        if length < WITH_FDS && !self.is_long && fds.is_empty() && length < limit {
+            self.bytes[start] = (length as u8) << 2 | kind;
+            return Ok(());
+        }
+        self.finish(kind, header, fds, limit)
+    }
+
+    /// Writes the header of an item that is not short.
+    #[cold]
+    fn finish(&mut self, kind: u8, header: usize, fds: Descriptors, limit: usize) -> Result<()> {
+        let start = self.last.0;
+        let length = self.bytes.len() - start - header;
+        let (mark, needed) = match fds.len() {
+            0 => (LONG, LONG_HEADER),
+            _ => (WITH_FDS, HEADER_WITH_FDS),
+        };
+        if length + needed > limit {
+            return self.take_back(Error::too_large(length + needed, limit));
+        }
+        if needed > header {
+            self.bytes
+                .extend_from_slice(&[0; HEADER_WITH_FDS][header..needed]);
+            self.bytes
+                .copy_within(start + header..start + header + length, start + needed);
+        }
+        let head = &mut self.bytes[start..start + needed];
+        head[0] = (mark as u8) << 2 | kind;
+        // A message has no more than a byte can count.
+        head[1] = fds.len() as u8;
+        head[needed - 4..].copy_from_slice(&(length as u32).to_le_bytes());
+        self.fds.extend(fds);
+        self.is_long = length >= WITH_FDS;
+        Ok(())
+    }
+
+    #[cold]
+    fn take_back(&mut self, error: Error) -> Result<()> {
+        self.bytes.truncate(self.last.0);
+        Err(error)
+    }
+
+    /// Whether it is more than a message may hold.
+    #[inline]
+    pub(crate) fn is_too_much(&self, limit: usize) -> bool {
+        self.bytes.len() > limit || self.fds.len() > MAX_DESCRIPTORS
+    }
+
+    /// Where the last item begins.
+    #[inline]
+    pub(crate) fn last(&self) -> usize {
+        self.last.0
+    }
+
+    /// Whether descriptors go with the last item.
+    #[inline]
+    pub(crate) fn last_has_fds(&self) -> bool {
+        self.fds.len() > self.last.1
+    }
+
+    /// Takes the last item off again.
+    pub(crate) fn split_off_last(&mut self) -> Payload {
+        Payload {
+            bytes: self.bytes.split_off(self.last.0).into(),
+            fds: self.fds.split_off(self.last.1),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn into_payload(self) -> Payload {
+        Payload {
+            bytes: self.bytes.into(),
+            fds: self.fds,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::attach::Attached;
+    use super::*;
+    use crate::wire::codec;
+    use proptest::prelude::*;
+
+    const NO_LIMIT: usize = usize::MAX;
+
+    fn written(items: &[(u8, Vec<u8>)]) -> Writer {
+        let mut writer = Writer::default();
+        for (kind, bytes) in items {
+            let write = |out: &mut Vec<u8>| {
+                out.extend_from_slice(bytes);
+                Ok(())
+            };
+            writer.push(*kind, NO_LIMIT, write).unwrap();
+        }
+        writer
+    }
+
+    fn attached(n: usize) -> Vec<Attached> {
+        (0..n)
+            .map(|_| Attached(Arc::new(nix::unistd::pipe().unwrap().0)))
+            .collect()
+    }
+
+    #[test]
+    fn a_short_item_costs_one_byte_more_than_it_has() {
+        assert_eq!(written(&[(2, vec![7; 61])]).len(), 62);
+        assert_eq!(written(&[(2, vec![7; 62])]).len(), 67);
+    }
+
+    #[test]
+    fn an_item_that_cannot_be_written_leaves_nothing_behind() {
+        let mut writer = written(&[(0, vec![1, 2])]);
+        for is_long in [false, true] {
+            writer.is_long = is_long;
+            let refused = writer.push(0, NO_LIMIT, |out| {
+                out.push(3);
+                Err(Error::msg("no"))
+            });
+            assert_eq!(
+                (refused.unwrap_err().to_string().as_str(), writer.len()),
+                ("no", 3)
+            );
+            let large = writer.push(0, 10, |out| {
+                out.extend([0; 10]);
+                Ok(())
+            });
+            assert!(large.is_err() && writer.len() == 3);
+        }
+    }
+
+    #[test]
+    fn an_item_takes_its_descriptors_along_and_no_others() {
+        let numbers = [0, 2, 0, 1];
+        let (mut writer, lots) = (Writer::default(), numbers.map(attached));
+        for lot in &lots {
+            writer
+                .push(1, NO_LIMIT, |out| Ok(codec::encode(lot, out)?))
+                .unwrap();
+            assert_eq!(writer.last_has_fds(), !lot.is_empty());
+        }
+        let (first, second) = split(writer.into_payload(), 2);
+        assert_eq!((first.fds.len(), second.fds.len()), (2, 1));
+        let read = [first, second].into_iter().flat_map(|message| {
+            let items = Items::new(&message.bytes, message.fds);
+            items
+                .map(|(_, item)| item.decode(|bytes| Ok(codec::decode::<Vec<Attached>>(bytes)?.len())))
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(read.map(Result::unwrap).collect::<Vec<_>>(), numbers);
+    }
+
+    proptest! {
+        #[test]
+        fn items_come_out_as_they_went_in(
+            items in prop::collection::vec((0u8..4, prop::collection::vec(any::<u8>(), 0..130)), 0..20),
+            n in 0usize..25,
+        ) {
+            let message = written(&items).into_payload();
+            let read = |message: &Payload| -> Vec<_> {
+                let items = Items::new(&message.bytes, Vec::new());
+                items.map(|(kind, item)| (kind, item.bytes.to_vec())).collect()
+            };
+            prop_assert_eq!(&read(&message), &items);
+            let (first, second) = split(message, n);
+            let n = n.min(items.len());
+            prop_assert_eq!((read(&first), read(&second)), (items[..n].to_vec(), items[n..].to_vec()));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            Items::new(&bytes, Vec::new()).for_each(drop);
+        }
+    }
+}
