@@ -16,7 +16,7 @@ use crate::os::socket::MAX_DESCRIPTORS;
 use crate::wire::codec;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -53,71 +53,129 @@ enum Missing {
     #[error("descriptor {0} did not come: this process may be at its limit of open files, `ulimit -n`")]
     All(u32),
     #[error("descriptor {0} of a message that came with {1}")]
-    Beyond(u32, usize),
+    Beyond(u32, u32),
 }
 
-/// What is collected for one message.
-#[derive(Default)]
-struct Leaving {
-    fds: Descriptors,
-    /// How many there were, kept or not.
-    count: usize,
-}
+/// Outside a message.
+const NOWHERE: u32 = u32::MAX;
 
+// Counts beside the descriptors, since most messages have none and are made of many small values.
 thread_local! {
-    static LEAVING: RefCell<Option<Leaving>> = const { RefCell::new(None) };
-    static COME: RefCell<Option<Vec<Option<Arc<OwnedFd>>>>> = const { RefCell::new(None) };
+    /// How many descriptors the message that is encoded has, kept or not.
+    static N_LEAVING: Cell<u32> = const { Cell::new(NOWHERE) };
+    /// Those that are kept, behind those of the messages around it.
+    static LEAVING: RefCell<Descriptors> = const { RefCell::new(Vec::new()) };
+    /// How many descriptors came with the message that is decoded.
+    static N_COME: Cell<u32> = const { Cell::new(NOWHERE) };
+    /// Those that no value has taken, by their places, where there were any.
+    static COME: RefCell<Vec<Option<Arc<OwnedFd>>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Runs `encode`, and gives the descriptors that it attached.
+#[inline]
 pub(crate) fn collect<T>(encode: impl FnOnce() -> Result<T>) -> Result<(T, Descriptors)> {
-    let outer = Outer(&LEAVING, LEAVING.replace(Some(Leaving::default())));
+    let collecting = Collecting {
+        outer: N_LEAVING.replace(0),
+    };
     let encoded = encode();
-    let Leaving { fds, count } = LEAVING.take().unwrap_or_default();
-    drop(outer);
-    let encoded = encoded?;
-    match count > MAX_DESCRIPTORS {
+    let fds = match N_LEAVING.get() {
+        0 => Ok(Descriptors::new()),
+        count => collected(count),
+    };
+    drop(collecting);
+    Ok((encoded?, fds?))
+}
+
+/// A message that is encoded. The one around it goes on when this is dropped.
+struct Collecting {
+    outer: u32,
+}
+
+impl Drop for Collecting {
+    #[inline]
+    fn drop(&mut self) {
+        // None are left but where encoding panicked.
+        match N_LEAVING.replace(self.outer) {
+            0 => {}
+            count => drop(take(count)),
+        }
+    }
+}
+
+#[cold]
+fn collected(count: u32) -> Result<Descriptors> {
+    N_LEAVING.set(0);
+    let fds = take(count);
+    match count as usize > MAX_DESCRIPTORS {
         true => Err(Error::with_kind(
             ErrorKind::TooLarge,
             format_args!(
                 "a message carries {count} descriptors, and at most {MAX_DESCRIPTORS} can go with one"
             ),
         )),
-        false => Ok((encoded, fds)),
+        false => Ok(fds),
     }
 }
 
+/// Takes those that are kept of the last `count`.
+#[cold]
+fn take(count: u32) -> Descriptors {
+    let n_kept = MAX_DESCRIPTORS.min(count as usize);
+    LEAVING.with_borrow_mut(|all| all.split_off(all.len().saturating_sub(n_kept)))
+}
+
 /// Runs `decode`, whose values may take `fds`; gives back those that none has taken.
+#[inline]
 pub(crate) fn provide<T>(fds: Descriptors, decode: impl FnOnce() -> T) -> (T, Descriptors) {
-    let places = fds.into_iter().map(Some).collect();
-    let outer = Outer(&COME, COME.replace(Some(places)));
+    let _providing = Providing {
+        outer: N_COME.replace(fds.len() as u32),
+    };
+    match fds.is_empty() {
+        true => (decode(), fds),
+        false => provide_some(fds, decode),
+    }
+}
+
+/// A message that is decoded. The one around it goes on when this is dropped.
+struct Providing {
+    outer: u32,
+}
+
+impl Drop for Providing {
+    #[inline]
+    fn drop(&mut self) {
+        N_COME.set(self.outer);
+    }
+}
+
+#[cold]
+fn provide_some<T>(fds: Descriptors, decode: impl FnOnce() -> T) -> (T, Descriptors) {
+    let around = Around(COME.replace(fds.into_iter().map(Some).collect()));
     let decoded = decode();
-    let left = COME.take().unwrap_or_default();
-    drop(outer);
+    let left = COME.take();
+    drop(around);
     (decoded, left.into_iter().flatten().collect())
+}
+
+/// What came with the message around the one that is decoded.
+struct Around(Vec<Option<Arc<OwnedFd>>>);
+
+impl Drop for Around {
+    fn drop(&mut self) {
+        COME.set(std::mem::take(&mut self.0));
+    }
 }
 
 /// Takes the descriptor at this place of the message that is decoded.
 fn detach(place: u32) -> Result<Arc<OwnedFd>, Missing> {
-    COME.with_borrow_mut(|come| {
-        let come = come.as_mut().ok_or(Missing::Outside)?;
-        let count = come.len();
-        match come.get_mut(place as usize).map(Option::take) {
-            Some(Some(fd)) => Ok(fd),
-            Some(None) => Err(Missing::Taken(place)),
-            None if count == 0 => Err(Missing::All(place)),
-            None => Err(Missing::Beyond(place, count)),
-        }
-    })
-}
-
-/// What was under way when a message began to be encoded or decoded; it goes on after that.
-struct Outer<T: 'static>(&'static std::thread::LocalKey<RefCell<Option<T>>>, Option<T>);
-
-impl<T> Drop for Outer<T> {
-    fn drop(&mut self) {
-        self.0.set(self.1.take());
+    match N_COME.get() {
+        NOWHERE => return Err(Missing::Outside),
+        0 => return Err(Missing::All(place)),
+        count if place >= count => return Err(Missing::Beyond(place, count)),
+        _ => {}
     }
+    let taken = COME.with_borrow_mut(|come| come.get_mut(place as usize).and_then(Option::take));
+    taken.ok_or(Missing::Taken(place))
 }
 
 impl Payload {
@@ -194,18 +252,15 @@ impl Attached {
 
 impl Serialize for Attached {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let place = LEAVING.with_borrow_mut(|leaving| {
-            let leaving = leaving.as_mut()?;
-            if leaving.count < MAX_DESCRIPTORS {
-                leaving.fds.push(self.0.clone());
-            }
-            leaving.count += 1;
-            Some(leaving.count as u32 - 1)
-        });
-        match place {
-            Some(place) => serializer.serialize_u32(place),
-            None => Err(ser::Error::custom(OUTSIDE)),
+        let place = N_LEAVING.get();
+        if place == NOWHERE {
+            return Err(ser::Error::custom(OUTSIDE));
         }
+        if (place as usize) < MAX_DESCRIPTORS {
+            LEAVING.with_borrow_mut(|all| all.push(self.0.clone()));
+        }
+        N_LEAVING.set(place + 1);
+        serializer.serialize_u32(place)
     }
 }
 
@@ -228,7 +283,7 @@ impl Serialize for Payload {
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (bytes, places) = <(Bytes, Vec<u32>)>::deserialize(deserializer)?;
-        if COME.with_borrow(|come| come.as_ref().is_some_and(Vec::is_empty)) {
+        if N_COME.get() == 0 {
             // They may have been lost on their way: whoever decodes it will miss them, and the rest is not lost too.
             return Ok(bytes.into());
         }
