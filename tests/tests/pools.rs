@@ -151,10 +151,11 @@ async fn inputs_are_pulled_no_faster_than_they_are_worked_on() {
     let endless = (0..).inspect(|_| pulled.set(pulled.get() + 1));
     let mut outcomes = pool.map(double, endless).chunk_size(10).unordered();
     assert_eq!(pulled.get(), 0, "a map that nobody polls pulls nothing");
-    for n in 0..10_000 {
+    for n in 0..50_000 {
         assert!(outcomes.next().await.is_some_and(|outcome| outcome.is_ok()));
-        // Of chunks as short as these each worker has at most 64, and there is one whose outcomes are being taken.
-        let ahead = (2 * 64 + 1) * 10;
+        // Of chunks as short as these a message has at most 64 and each worker at most 4 messages, and there is one
+        // whose outcomes are being taken.
+        let ahead = (2 * 4 + 1) * 64 * 10;
         assert!(pulled.get() <= n + ahead, "{} were pulled for {n}", pulled.get());
     }
 }

@@ -93,6 +93,9 @@ impl<'p, T: Task, I: Iterator<Item = T::Input>> Map<'p, T, I> {
 
 impl<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Map<'p, T, I, K> {
     /// How many items go to a worker at once. By default that follows what they take: about 2 ms in a chunk.
+    ///
+    /// A worker has a second chunk waiting while it runs one. Of chunks that take much less than 0.2 ms it has about as
+    /// many as take that long, at most 256, and they travel together.
     pub fn chunk_size(mut self, n_items: usize) -> Self {
         self.settings.chunk_size = Some(n_items.max(1));
         self

@@ -4,7 +4,8 @@
 //! enough that the work stays even among workers and a slow item holds up few others. Workers say how long a chunk took,
 //! so the size follows the items; it grows in steps, since the first items may not be like the rest.
 //!
-//! Where chunks are shorter than their way, since their size was asked for, a worker has several of them waiting.
+//! Where chunks are shorter than their way, since their size was asked for, several travel together, and more of them
+//! wait at a worker: as many as it works off while an answer and the next message are on their way.
 
 use std::time::Duration;
 
@@ -17,11 +18,14 @@ const STEP: usize = 8;
 /// What should wait at a worker while it runs a chunk: longer than an answer and the next chunk are on their way.
 const AHEAD: Duration = Duration::from_micros(200);
 
-/// How many chunks a worker may have: one that runs, and one that waits so that it need not.
+/// How many messages with chunks a worker may have: one that runs, and one that waits so that it need not.
 pub(super) const DEPTH: usize = 2;
 
-/// The same where chunks are short.
-const MOST_DEPTH: usize = 64;
+/// The same where they are short.
+const MOST_DEPTH: usize = 4;
+
+/// The most chunks in a message, where their size was asked for.
+const MOST_TOGETHER: usize = 64;
 
 /// The most items in a chunk, and the most encoded bytes.
 const MOST: usize = 1 << 16;
@@ -55,21 +59,30 @@ impl Sizing {
 
     /// The size of the next chunk, with so many items to go, if that is known.
     pub(super) fn next(&mut self, left: Option<usize>) -> usize {
+        // The last chunks get smaller, so that all workers end together.
+        let fair = left.map_or(MOST, |left| left.div_ceil(2 * self.n_workers));
         if let Some(fixed) = self.fixed {
-            return fixed;
+            return fixed.saturating_mul(self.together(fixed).min(fair.div_ceil(fixed)).max(1));
         }
         let Some(cost) = self.cost else { return 1 };
         let fitting = (GOAL.as_nanos() as f64 / cost.max(1.0)) as usize;
-        // The last chunks get smaller, so that all workers end together.
-        let fair = left.map_or(MOST, |left| left.div_ceil(2 * self.n_workers));
         let size = fitting.min(fair).min(self.last.max(1) * STEP).clamp(1, MOST);
         self.last = size;
         size
     }
 
-    /// The size of chunks now.
+    /// How many items a message has now.
     pub(super) fn largest(&self) -> usize {
-        self.fixed.unwrap_or(self.last).max(1)
+        let fixed = self.fixed.map(|fixed| fixed.saturating_mul(self.together(fixed)));
+        fixed.unwrap_or(self.last).max(1)
+    }
+
+    /// How many chunks of so many items a message has: half of what should wait at a worker, so that the other half is
+    /// there while it is answered.
+    fn together(&self, n_items: usize) -> usize {
+        let chunk = self.cost.map(|cost| cost * n_items as f64);
+        let fitting = chunk.map_or(1.0, |chunk| AHEAD.as_nanos() as f64 / 2.0 / chunk.max(1.0));
+        (fitting as usize).clamp(1, MOST_TOGETHER)
     }
 
     /// Learns what a chunk took.
@@ -90,7 +103,7 @@ impl Sizing {
         self.bytes = n_bytes as f64 / n_items.max(1) as f64;
     }
 
-    /// How many chunks each worker should have: more than the one that it runs only where that keeps none from an idle
+    /// How many messages with chunks each worker should have: more than the one that it runs only where that keeps none from an idle
     /// worker.
     pub(super) fn depth(&self, left: Option<usize>) -> usize {
         if left.is_some_and(|left| left <= DEPTH * self.n_workers) {
@@ -98,8 +111,8 @@ impl Sizing {
         }
         match (self.cost, self.fixed) {
             (Some(cost), _) => {
-                let chunk = cost * self.largest() as f64;
-                (1 + (AHEAD.as_nanos() as f64 / chunk.max(1.0)) as usize).clamp(DEPTH, MOST_DEPTH)
+                let message = cost * self.largest() as f64;
+                (1 + (AHEAD.as_nanos() as f64 / message.max(1.0)) as usize).clamp(DEPTH, MOST_DEPTH)
             }
             (None, Some(_)) => DEPTH,
             (None, None) => 1,
@@ -138,14 +151,41 @@ mod tests {
     }
 
     #[test]
-    fn short_chunks_wait_at_a_worker_by_the_dozen_and_long_ones_alone() {
-        let mut sizing = Sizing::new(Some(1), 2);
-        assert_eq!(sizing.depth(None), DEPTH);
-        sizing.took(1, 10_000);
-        assert_eq!(sizing.depth(None), 21);
-        let mut sizing = Sizing::new(Some(1), 2);
-        sizing.took(1, 5_000_000);
-        assert_eq!(sizing.depth(Some(200)), DEPTH);
+    fn short_chunks_travel_together_and_long_ones_alone() {
+        for (nanos, together, depth) in [
+            (100, 64, 4),
+            (10_000, 10, 3),
+            (70_000, 1, 3),
+            (5_000_000, 1, DEPTH),
+        ] {
+            let mut sizing = Sizing::new(Some(1), 2);
+            assert_eq!((sizing.next(None), sizing.depth(None)), (1, DEPTH));
+            sizing.took(1, nanos);
+            assert_eq!(
+                (sizing.next(None), sizing.depth(None)),
+                (together, depth),
+                "{nanos}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_last_short_chunks_are_shared_among_the_workers() {
+        let mut sizing = Sizing::new(Some(3), 2);
+        sizing.took(3, 300);
+        assert_eq!(sizing.next(Some(1000)), 3 * 64);
+        assert_eq!(sizing.next(Some(100)), 3 * 9);
+        assert_eq!(sizing.next(Some(1)), 3);
+    }
+
+    #[test]
+    fn a_chunk_has_room_for_an_item_also_where_none_is_said_to_be_left() {
+        for fixed in [None, Some(1), Some(usize::MAX)] {
+            let mut sizing = Sizing::new(fixed, 2);
+            assert!(sizing.next(Some(0)) >= 1);
+            sizing.took(1, 100);
+            assert!(sizing.next(Some(0)) >= 1);
+        }
     }
 
     #[test]
