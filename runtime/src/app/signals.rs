@@ -3,9 +3,9 @@
 //! Children lead process groups of their own, so a Ctrl-C at the terminal reaches the host alone. The program ends with
 //! the status that a shell expects of the signal: 130 or 143.
 
+use crate::os::interrupt::Interrupts;
 use crate::process::control;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::main::end;
 
@@ -34,12 +34,12 @@ fn listen(listens: &std::sync::mpsc::Sender<()>) -> std::io::Error {
         Err(error) => return error,
     };
     runtime.block_on(async {
-        let mut signals = match Signals::listen() {
+        let signals = match Interrupts::listen(&[libc::SIGINT, libc::SIGTERM]) {
             Ok(signals) => signals,
             Err(error) => return error,
         };
         let _ = listens.send(());
-        let status = signals.next().await;
+        let status = 128 + signals.next().await;
         // Before anything is stopped: whoever finds that out finds this too.
         ENDING.store(true, Ordering::Release);
         tokio::select! {
@@ -61,27 +61,5 @@ pub(super) fn yield_to_end() {
 async fn stop() {
     if control::existing().is_some() {
         end().await;
-    }
-}
-
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Signals {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    /// The exit status for the next one.
-    async fn next(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.interrupt.recv() => 128 + libc::SIGINT,
-            _ = self.terminate.recv() => 128 + libc::SIGTERM,
-        }
     }
 }

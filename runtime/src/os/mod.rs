@@ -16,6 +16,7 @@ pub(crate) mod fifo;
 pub(crate) mod group;
 pub(crate) mod image;
 pub(crate) mod init_array;
+pub(crate) mod interrupt;
 pub(crate) mod limits;
 pub(crate) mod map;
 pub(crate) mod memfd;
