@@ -28,6 +28,9 @@
 //! | [`Call`] | a message that is about to be sent |
 //! | [`Supervisor`], [`Spec`], [`Tree`] | what to keep running, and how |
 //! | [`Pool`] | workers that map a task over many inputs |
+//! | [`SharedSlice`], [`SharedBytes`], [`SharedStr`] | memory that is written once and read in place by many processes |
+//! | [`Array`] | memory that many processes change |
+//! | [`Fd`] | an open file or a socket that travels |
 //! | [`Config`], [`in_use`] | settings, before anything is started, and what became of them |
 
 #![deny(unsafe_code)]
@@ -47,6 +50,7 @@ mod observe;
 mod os;
 mod pool;
 mod process;
+mod shared;
 mod supervise;
 mod task;
 mod wire;
@@ -69,12 +73,18 @@ pub use link::LinkKind;
 pub use pool::{Builder as PoolBuilder, Map, Pool};
 pub use process::StartMode;
 pub use procession_macros::{actor, main, service, task, test};
+pub use shared::{Array, SharedBytes, SharedSlice, SharedStr};
 pub use supervise::builder::{ServiceRef, Spec, Supervisor, Tree};
 pub use supervise::{Backoff, Intensity, Restart, Strategy};
 pub use task::{Builder as ProcessBuilder, Current, Process};
 pub use wire::control::{ChildId, DeadCause, DeadLetter, Exit, Info, Overflow, State};
 pub use wire::fd::Fd;
 pub use wire::value::Wire;
+
+/// What shared memory can hold.
+pub mod memory {
+    pub use crate::shared::{Cell, Number, Plain};
+}
 
 /// What the streams of a pool are made of.
 pub mod stream {

@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["process"],
     &["actor"],
     &["supervise"],
-    &["task", "pool"],
+    &["task", "pool", "shared"],
     &["observe"],
     &["app"],
 ];

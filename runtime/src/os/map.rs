@@ -10,11 +10,27 @@ use bytes::{BufMut, BytesMut};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 
 /// The bytes of a word.
 pub(crate) const WORD: usize = size_of::<u64>();
+
+/// An atomic integer, of which shared memory can hold an array.
+///
+/// # Safety
+///
+/// Any bytes are a value of it, it is aligned to its size, and that divides a word.
+pub unsafe trait Atomic {}
+
+// SAFETY: integers have no invalid bytes, and atomics are aligned to their size.
+unsafe impl Atomic for AtomicU8 {}
+// SAFETY: as above.
+unsafe impl Atomic for AtomicU16 {}
+// SAFETY: as above.
+unsafe impl Atomic for AtomicU32 {}
+// SAFETY: as above.
+unsafe impl Atomic for AtomicU64 {}
 
 /// An owned mapping, unmapped on drop.
 #[derive(Debug)]
@@ -68,6 +84,15 @@ impl Map {
         );
         // SAFETY: in bounds by the line above, aligned since mappings are, and alive as long as `self`.
         unsafe { self.base.add(index).as_ref() }
+    }
+
+    /// The integer at `index`, if all of the mapping is an array of such; panics if there is none.
+    pub(crate) fn at<A: Atomic>(&self, index: usize) -> &A {
+        let len = self.len() / size_of::<A>();
+        assert!(index < len, "index {index} of a mapping of {len}");
+        // SAFETY: in bounds by the line above, aligned since mappings are, and alive as long as `self`; any bytes are a
+        // value of it by the contract of `Atomic`.
+        unsafe { self.base.cast::<A>().add(index).as_ref() }
     }
 
     /// Copies bytes in at `offset`; `false`, and nothing done, if they do not fit. One writer at a time.
@@ -145,7 +170,7 @@ impl Map {
         let fits = self.has(offset, bytes.len());
         if fits {
             // SAFETY: the range is within the mapping, by the line above, and cannot overlap memory of our own.
-            unsafe { copier()(self.at(offset), bytes.as_ptr().cast(), bytes.len()) };
+            unsafe { copier()(self.pointer(offset), bytes.as_ptr().cast(), bytes.len()) };
         }
         fits
     }
@@ -159,7 +184,7 @@ impl Map {
             // SAFETY: the range is within the mapping and the spare capacity has as many bytes, both by the line above;
             // they are written when the call returns.
             unsafe {
-                copier()(spare.cast(), self.at(offset), len);
+                copier()(spare.cast(), self.pointer(offset), len);
                 out.advance_mut(len);
             }
         }
@@ -172,11 +197,11 @@ impl Map {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         // SAFETY: the range is within the mapping; whoever reads it from now on reads zeros, which any bytes may be.
-        check(unsafe { libc::madvise(self.at(offset), len, libc::MADV_REMOVE) }).map(drop)
+        check(unsafe { libc::madvise(self.pointer(offset), len, libc::MADV_REMOVE) }).map(drop)
     }
 
     /// The address of a byte within the mapping.
-    fn at(&self, offset: usize) -> *mut libc::c_void {
+    fn pointer(&self, offset: usize) -> *mut libc::c_void {
         // SAFETY: callers have checked that the offset is within the mapping.
         unsafe { self.base.as_ptr().cast::<libc::c_void>().byte_add(offset) }
     }

@@ -1,9 +1,9 @@
 //! Anonymous memory behind a descriptor.
 
-use super::check;
+use super::{check, memory};
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// A sparse file of `size` bytes in memory, close-on-exec, whose size can no longer change.
 ///
@@ -12,8 +12,32 @@ pub(crate) fn create(name: &CStr, size: usize) -> io::Result<OwnedFd> {
     let fd = unsealed(name)?;
     // SAFETY: no memory is passed; the descriptor is ours.
     check(unsafe { libc::ftruncate(fd.as_raw_fd(), size as libc::off_t) })?;
+    keep_size(fd)
+}
+
+/// The same, of memory that is there from the start: to run out of it is an error here, and no signal later.
+pub(crate) fn reserved(name: &CStr, size: usize) -> io::Result<OwnedFd> {
+    memory::has_room_for(size)?;
+    let fd = unsealed(name)?;
+    reserve(fd.as_fd(), size)?;
+    keep_size(fd)
+}
+
+/// Makes a file in memory that large, with all of its pages.
+pub(super) fn reserve(fd: BorrowedFd<'_>, size: usize) -> io::Result<()> {
+    let size = libc::off_t::try_from(size).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    loop {
+        // SAFETY: no memory is passed.
+        match check(unsafe { libc::fallocate(fd.as_raw_fd(), 0, 0, size) }) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result.map(drop),
+        }
+    }
+}
+
+fn keep_size(fd: OwnedFd) -> io::Result<OwnedFd> {
     let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
-    // SAFETY: as above.
+    // SAFETY: no memory is passed; the descriptor is ours.
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) })?;
     Ok(fd)
 }
@@ -41,7 +65,8 @@ pub(crate) fn sealed_size(fd: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(usize::try_from(stat.st_size).unwrap_or(0))
 }
 
-fn unsealed(name: &CStr) -> io::Result<OwnedFd> {
+/// An empty file in memory.
+pub(super) fn unsealed(name: &CStr) -> io::Result<OwnedFd> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: `name` ends in a zero byte and outlives the call.
     let fd = check(unsafe { libc::memfd_create(name.as_ptr(), flags) })?;

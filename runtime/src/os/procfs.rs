@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::RawFd;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 /// How many threads this process has; 0 if that cannot be read.
 pub(crate) fn threads() -> usize {
@@ -15,6 +16,42 @@ pub(crate) fn descriptors() -> Vec<RawFd> {
     let listed = numbers("/proc/self/fd");
     let open = |fd: &RawFd| fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_ok();
     listed.into_iter().filter(open).collect()
+}
+
+/// How many bytes of memory can still be had, as far as that is known: of the machine's, swap included, and of what each
+/// control group above this process leaves it.
+pub(crate) fn available_memory() -> Option<u64> {
+    let machine = parse_available(&fs::read_to_string("/proc/meminfo").ok()?)?;
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"));
+    let above = path.into_iter().flat_map(|path| Path::new(path).ancestors());
+    let left = above.filter_map(|path| group_leaves(path.strip_prefix("/").ok()?));
+    Some(left.fold(machine, u64::min))
+}
+
+/// What a control group with a limit leaves: the cached files in it give way.
+fn group_leaves(path: &Path) -> Option<u64> {
+    let folder = Path::new("/sys/fs/cgroup").join(path);
+    let read = |name| fs::read_to_string(folder.join(name)).ok();
+    let number = |name| read(name)?.trim().parse::<u64>().ok();
+    let used = number("memory.current")?.saturating_sub(parse_cached(&read("memory.stat")?));
+    Some(number("memory.max")?.saturating_sub(used))
+}
+
+fn parse_cached(stat: &str) -> u64 {
+    let of = |line: &str| {
+        let (name, bytes) = line.split_once(' ')?;
+        matches!(name, "active_file" | "inactive_file").then(|| bytes.parse::<u64>().ok())?
+    };
+    stat.lines().filter_map(of).sum()
+}
+
+fn parse_available(meminfo: &str) -> Option<u64> {
+    let kib = |name: &str| {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    };
+    Some((kib("MemAvailable:")? + kib("SwapFree:").unwrap_or(0)) * 1024)
 }
 
 /// The children of one thread of this process, zombies included.

@@ -166,6 +166,11 @@ impl Drop for Around {
     }
 }
 
+/// Whether a message is encoded: what holds a descriptor at times, and at times does not, travels in no other way.
+pub(crate) fn is_within() -> bool {
+    N_LEAVING.get() != NOWHERE
+}
+
 /// Takes the descriptor at this place of the message that is decoded.
 fn detach(place: u32) -> Result<Arc<OwnedFd>, Missing> {
     match N_COME.get() {
@@ -271,7 +276,7 @@ impl<'de> Deserialize<'de> for Attached {
     }
 }
 
-const OUTSIDE: &str = "a descriptor travels only inside a message of procession";
+pub(crate) const OUTSIDE: &str = "a descriptor travels only inside a message of procession";
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

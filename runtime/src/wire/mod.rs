@@ -9,6 +9,6 @@ pub(crate) mod codec;
 pub(crate) mod control;
 pub(crate) mod fd;
 pub(crate) mod frame;
-pub(crate) mod kind;
 pub(crate) mod items;
+pub(crate) mod kind;
 pub(crate) mod value;
