@@ -725,8 +725,9 @@ async fn a_child_that_closes_all_its_descriptors_ends_and_nothing_hangs() {
     let outcome = tokio::time::timeout(LONG, vandal.hangs_up())
         .await
         .expect("a hang");
+    // Over a ring its answer needs no descriptor to be found after its end.
     assert!(
-        matches!(outcome, Err(CallError::Died { begun: true, .. })),
+        matches!(outcome, Err(CallError::Died { begun: true, .. }) | Ok(())),
         "{outcome:?}"
     );
     assert_ne!(vandal.pid().await.unwrap(), std::process::id());
