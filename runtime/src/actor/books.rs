@@ -27,6 +27,8 @@ pub(super) struct Books {
     pub(super) conn: Option<Arc<Conn>>,
     /// It takes new messages: those from before are on it.
     pub(super) live: bool,
+    /// The number of the last message that was sent over it.
+    pub(super) sent: u64,
     /// How many hold a [`Lease`](super::peer::Lease).
     pub(super) leases: usize,
     /// Why the last incarnation died, where it did.
@@ -82,6 +84,7 @@ impl Books {
             *posting = withdrawn.map(|(letter, waiter)| Posting { letter, waiter });
             return None;
         }
+        self.sent = head.seq;
         if let Some(told) = told {
             told.store(head.seq, Ordering::Relaxed);
         }
@@ -188,10 +191,13 @@ impl Letter {
             true => Kind::Request,
             false => Kind::Tell,
         };
-        let flags = match self.nested {
-            true => Flags::NESTED,
-            false => Flags::NONE,
-        };
+        let mut flags = Flags::NONE;
+        if self.nested {
+            flags = flags.with(Flags::NESTED);
+        }
+        if !self.answered {
+            flags = flags.with(Flags::ONE_WAY);
+        }
         Head {
             flags,
             method: self.method,

@@ -80,8 +80,6 @@ pub(crate) enum Verdict<W> {
     Died { number: u64, waiter: W, begun: bool },
     /// It was never sent, as far as anybody can tell: its sender decides.
     Returned(W),
-    /// A one-way message to this method died in the middle.
-    Lost(u32),
     /// It has killed too many incarnations.
     Poisonous {
         number: u64,
@@ -170,12 +168,19 @@ impl<W> Ledger<W> {
         Ok(())
     }
 
-    /// An answer came. Who waits for it, if anybody still does.
+    /// An answer came to a message that had begun. Who waits for it, if anybody still does.
     pub(crate) fn answer(&mut self, number: u64) -> Result<Option<W>, Unsent> {
-        self.check(number)?;
-        let waiter = self.take(number).and_then(|entry| entry.waiter);
+        let waiter = self.answer_early(number)?;
         // Messages of one link begin in order.
         self.begun(number)?;
+        Ok(waiter)
+    }
+
+    /// The same for one that was answered before its turn: those before it may wait for theirs.
+    pub(crate) fn answer_early(&mut self, number: u64) -> Result<Option<W>, Unsent> {
+        self.check(number)?;
+        let waiter = self.take(number).and_then(|entry| entry.waiter);
+        self.shorten();
         Ok(waiter)
     }
 
@@ -232,8 +237,7 @@ impl<W> Ledger<W> {
         entries
     }
 
-    /// One-way messages that are not known to have begun, with their numbers: what outlives an orderly end of the
-    /// sender.
+    /// One-way messages that may have to be sent again, with their numbers: what outlives an orderly end of the sender.
     pub(crate) fn tells(&self) -> impl Iterator<Item = (u64, &Letter)> {
         let line = (self.first..).zip(&self.line);
         let line = line.filter_map(|(number, entry)| Some((number, entry.as_ref()?)));
@@ -242,7 +246,7 @@ impl<W> Ledger<W> {
             .iter()
             .map(|(number, entry)| (*number, entry))
             .chain(line);
-        all.filter(|(_, entry)| !entry.letter.answered && !entry.begun)
+        all.filter(|(_, entry)| !entry.letter.answered)
             .map(|(number, entry)| (number, &entry.letter))
     }
 
@@ -345,7 +349,7 @@ impl<W> Entry<W> {
                 waiter,
                 begun,
             }),
-            None if unfinished == Some(true) => Some(Verdict::Lost(self.letter.method)),
+            // One that died in the middle is named by the host, who sees it in the status page.
             None => None,
         })
     }
@@ -409,13 +413,12 @@ mod tests {
     }
 
     #[test]
-    fn a_one_way_message_that_died_in_the_middle_is_lost_and_one_that_had_ended_is_not() {
+    fn a_one_way_message_that_had_begun_is_not_sent_again() {
         let mut ledger: Ledger<u64> = Ledger::default();
         for _ in 0..3 {
             ledger.accept(letter(false, 0, true), None);
         }
-        let verdicts = ledger.die(obituary(2, &[2]), 3);
-        assert!(matches!(verdicts[..], [Verdict::Lost(_)]), "{verdicts:?}");
+        assert_eq!(ledger.die(obituary(2, &[2]), 3), []);
         assert_eq!(left(&ledger), [3]);
     }
 
@@ -550,7 +553,6 @@ mod tests {
                                     prop_assert_eq!(deaths, 2);
                                     settled[number as usize] = true;
                                 }
-                                Verdict::Lost(_) => {}
                                 Verdict::Returned(_) => prop_assert!(false, "nothing is returned here"),
                             }
                         }

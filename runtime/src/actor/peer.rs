@@ -21,9 +21,10 @@ use crate::process::control::{self, Answered};
 use crate::wire::attach::Payload;
 use crate::wire::codec;
 use crate::wire::control::{
-    Answer as ControlAnswer, Bequest, DeadCause, DeadReport, Fate, LinkId, Overflow, Request, Target, Wait,
+    Answer as ControlAnswer, Bequeathed, Bequest, DeadCause, DeadReport, Fate, LinkId, Overflow, Request,
+    Target, Wait,
 };
-use crate::wire::frame::{Head, Kind};
+use crate::wire::frame::{Flags, Head, Kind};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -291,6 +292,7 @@ impl Peer {
         let mut books = lock(&self.books);
         books.conn = Some(conn.clone());
         books.live = false;
+        books.sent = 0;
         drop(books);
         tokio::spawn(conn::drive(self.clone(), conn.clone(), driver));
         Ok(conn)
@@ -317,7 +319,7 @@ impl Peer {
                 return Some(());
             };
             conn.window.take(cost).await.ok()?;
-            let books = lock(&self.books);
+            let mut books = lock(&self.books);
             match books.ledger.next_after(sent) {
                 Some((still, letter)) if still == number && books.is_current(conn) => {
                     let head = Head {
@@ -327,6 +329,7 @@ impl Peer {
                     let Payload { bytes, fds } = letter.body.clone();
                     conn.sender.send(head, bytes, fds).ok()?;
                     sent = number;
+                    books.sent = number;
                 }
                 // It was taken back in the meantime.
                 _ => conn.window.put_back(cost),
@@ -386,7 +389,13 @@ impl Peer {
 
     /// Takes one frame of the actor's. An error names what the protocol does not allow.
     pub(super) fn hear(&self, conn: &Arc<Conn>, frame: Incoming) -> Result<(), String> {
-        let Head { kind, seq, aux, .. } = frame.head;
+        let Head {
+            kind,
+            flags,
+            seq,
+            aux,
+            ..
+        } = frame.head;
         let reply = match kind {
             Kind::Reply => Reply::Value(Payload::received(frame.body, frame.fds), aux),
             Kind::Failed => Reply::Failed(Payload::received(frame.body, frame.fds)),
@@ -406,7 +415,11 @@ impl Peer {
             return Ok(());
         }
         // One that is not waited for was taken back.
-        let waiter = books.ledger.answer(seq).map_err(|error| error.to_string())?;
+        let waiter = match flags.contains(Flags::EARLY) {
+            true => books.ledger.answer_early(seq),
+            false => books.ledger.answer(seq),
+        };
+        let waiter = waiter.map_err(|error| error.to_string())?;
         let idle = books.rest_if_empty();
         drop(books);
         drop(idle);
@@ -487,7 +500,6 @@ impl Peer {
             } => died(waiter, number, begun),
             // It came too late for an actor that stopped in order, and lost nothing by it.
             Verdict::Returned(waiter) => drop(waiter),
-            Verdict::Lost(method) => self.report(method, DeadCause::Died(fate.reason.clone())),
             Verdict::Poisonous {
                 number,
                 method,
@@ -530,12 +542,18 @@ impl Peer {
                     link: books.conn.as_ref().map(|conn| conn.link),
                     target: self.key.1.clone(),
                     row: self.row,
+                    sent: books.sent,
                     letters: Vec::new(),
                     more: false,
                 });
             }
             if let Some(last) = bequests.last_mut() {
-                last.letters.push((number, letter.method, letter.body.clone()));
+                last.letters.push(Bequeathed {
+                    number,
+                    method: letter.method,
+                    body: letter.body.clone(),
+                    retries: letter.retries,
+                });
             }
         }
         bequests

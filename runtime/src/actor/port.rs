@@ -5,7 +5,7 @@ use crate::link::credit::{Credit, Granter};
 use crate::link::{self, Incoming};
 use crate::os::clock;
 use crate::process::control::Remote;
-use crate::process::page::{Page, Running};
+use crate::process::page::{Name, Page, Running};
 use crate::wire::attach::{Descriptors, Payload};
 use crate::wire::codec;
 use crate::wire::control::{Attach, LinkId, Settings, Up};
@@ -38,6 +38,8 @@ pub(crate) struct Port {
     n_waiting: Cell<usize>,
     /// The client wants word when none is.
     asked: Cell<bool>,
+    /// A message came too late: not all that came over this link is done when it is closed.
+    missed: Cell<bool>,
     /// What runs, or waits to, by the numbers of the messages.
     running: RefCell<HashMap<u64, Rc<Work>>>,
     limit: usize,
@@ -56,8 +58,10 @@ pub(crate) struct Message {
     pub(crate) fds: RefCell<Descriptors>,
     /// What it takes of the mailbox.
     cost: Credit,
-    /// Whether anybody waits for an answer.
-    pub(crate) answered: bool,
+    /// Whether it has an answer.
+    answered: bool,
+    /// Whether nobody waits for that.
+    one_way: bool,
     /// The calls that wait for it, the first one first.
     pub(crate) ancestors: Rc<[Step]>,
     /// When it is no longer wanted, in nanoseconds of the monotonic clock; 0: always wanted.
@@ -84,6 +88,7 @@ impl Port {
             begun: 0.into(),
             n_waiting: 0.into(),
             asked: false.into(),
+            missed: false.into(),
             running: RefCell::default(),
             limit: settings.frame_limit,
             drain: Notify::new(),
@@ -129,6 +134,7 @@ impl Port {
                     fds: fds.into(),
                     cost,
                     answered,
+                    one_way: !answered || flags.contains(Flags::ONE_WAY),
                     ancestors,
                     deadline: aux,
                     waits: true.into(),
@@ -216,9 +222,12 @@ fn ancestors(body: &mut Bytes) -> Result<Rc<[Step]>, String> {
 }
 
 impl Drop for Port {
-    /// Nothing that came over the link is left: its cell of the status page can be given to another.
+    /// Nothing that came over the link is left: its cell of the status page can be given to another. A link with
+    /// messages that were not handled stays until the process ends, which is soon: they have to be found then.
     fn drop(&mut self) {
-        self.remote.say(&Up::Closed(self.link));
+        if !self.missed.get() {
+            self.remote.say(&Up::Closed(self.link));
+        }
     }
 }
 
@@ -240,7 +249,12 @@ impl Message {
 
     /// It begins: it leaves the mailbox, and is named in the status page until what is returned is dropped.
     pub(crate) fn begin(&self, page: &Rc<Page>) -> Running {
-        let running = page.run(self.port.slot, self.seq);
+        let running = page.run(Name {
+            slot: self.port.slot,
+            seq: self.seq,
+            method: self.method,
+            one_way: !self.answered,
+        });
         self.port.begun.set(self.seq);
         self.leave();
         running
@@ -262,6 +276,7 @@ impl Message {
     /// It came too late for an actor that stops: its sender learns of the end, and sends it to the next incarnation.
     pub(crate) fn unheard(self) {
         self.waits.set(false);
+        self.port.missed.set(true);
     }
 
     /// It leaves the mailbox.
@@ -273,7 +288,7 @@ impl Message {
 
     /// Remembers what runs for it, so that a cancel finds it.
     pub(crate) fn runs(&self, work: Rc<Work>) {
-        if !self.answered {
+        if self.one_way {
             return;
         }
         self.port.running.borrow_mut().insert(self.seq, work);
@@ -305,7 +320,7 @@ impl Message {
         if codec::encode(error, &mut out).is_ok() {
             self.answer(Kind::Fault, 0, out.into());
         }
-        if !self.answered {
+        if self.one_way {
             tracing::error!(%error, "a one-way message was not handled");
         }
     }
@@ -315,8 +330,13 @@ impl Message {
             return self.fault(&refused.into());
         }
         if self.answered {
+            let flags = match self.port.begun.get() < self.seq {
+                true => Flags::EARLY,
+                false => Flags::NONE,
+            };
             self.port.send(
                 Head {
+                    flags,
                     seq: self.seq,
                     aux,
                     ..Head::new(kind)

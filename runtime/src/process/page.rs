@@ -9,6 +9,7 @@
 //! | 0 to 512 | the [`Cell`]s, and from 192 the messages that have begun and not ended |
 //! | 512 to 64 KiB | for each link slot, how many of its messages have begun |
 //! | 64 to 112 KiB | the last words: the report of a panic |
+//! | 112 to 128 KiB | more messages that have begun and not ended |
 //! | from 128 KiB | the outbox: results that are finished and not yet sent |
 //!
 //! It is sparse: an idle child touches one page of it.
@@ -25,15 +26,18 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"procesn1");
-/// The words that name what has begun and not ended.
-const RUNNING: std::ops::Range<usize> = 24..FIRST_SLOT;
+/// The words that name what has begun and not ended, each with the word behind it; few are used, as few run at once.
+const RUNNING: [std::ops::Range<usize>; 2] = [24..FIRST_SLOT, WORDS_END / 8..OUTBOX_AT / 8];
 /// Where a running message's number begins to be its link's slot.
 const SLOT_BITS: u32 = 48;
+/// Nobody answers for that message: neither its sender's call nor another run of it.
+const ONE_WAY: u64 = 1 << 63;
 const FIRST_SLOT: usize = 64;
 const SLOTS: usize = 8192 - FIRST_SLOT;
 const WORDS_AT: usize = 64 * 1024;
 /// The room for the last words.
 pub(crate) const WORDS_ROOM: usize = 48 * 1024;
+const WORDS_END: usize = WORDS_AT + WORDS_ROOM;
 const OUTBOX_AT: usize = 128 * 1024;
 /// The largest outbox that is believed.
 const MOST_OUTBOX: usize = 1 << 30;
@@ -80,11 +84,42 @@ pub(crate) enum Phase {
 #[derive(Debug, Clone)]
 pub(crate) struct Page(Arc<Map>);
 
+/// A message, as it is named while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Name {
+    pub(crate) slot: u32,
+    pub(crate) seq: u64,
+    pub(crate) method: u32,
+    /// If the process dies, nobody else says that this message is lost.
+    pub(crate) one_way: bool,
+}
+
 /// A message that has begun. Dropped, it has ended.
 #[derive(Debug)]
 pub(crate) struct Running {
     page: Rc<Page>,
     at: Option<usize>,
+}
+
+impl Name {
+    fn to_word(self) -> u64 {
+        let one_way = if self.one_way { ONE_WAY } else { 0 };
+        one_way | (u64::from(self.slot) << SLOT_BITS) | self.seq
+    }
+
+    fn from_words(word: u64, method: u64) -> Name {
+        Name {
+            slot: ((word & !ONE_WAY) >> SLOT_BITS) as u32,
+            seq: word & ((1 << SLOT_BITS) - 1),
+            method: method as u32,
+            one_way: word & ONE_WAY > 0,
+        }
+    }
+}
+
+/// Where the pairs of words are that name what runs.
+fn pairs() -> impl Iterator<Item = usize> {
+    RUNNING.into_iter().flat_map(|words| words.step_by(2))
 }
 
 impl Drop for Running {
@@ -173,30 +208,37 @@ impl Page {
         self.set_begun(slot as usize, seq);
     }
 
-    /// Message `seq` of that link begins: stored before its first instruction. What is returned ends it.
-    pub(crate) fn run(self: &Rc<Self>, slot: u32, seq: u64) -> Running {
-        let word = (u64::from(slot) << SLOT_BITS) | seq;
-        let mut words = RUNNING;
-        let free = words.find(|at| self.0.cell(*at).load(Relaxed) == 0);
+    /// That message begins: stored before its first instruction. What is returned ends it.
+    pub(crate) fn run(self: &Rc<Self>, name: Name) -> Running {
+        let free = pairs().find(|at| self.0.cell(*at).load(Relaxed) == 0);
         // Named first: a message that is named and not counted has not begun.
         match free {
-            Some(at) => self.0.cell(at).store(word, Release),
+            Some(at) => {
+                self.0.cell(at + 1).store(name.method.into(), Relaxed);
+                self.0.cell(at).store(name.to_word(), Release);
+            }
             None => self.set(Cell::Unnamed, self.get(Cell::Unnamed) + 1),
         }
-        self.begin(slot, seq);
+        self.begin(name.slot, name.seq);
         Running {
             page: self.clone(),
             at: free,
         }
     }
 
+    /// The messages that have begun and not ended, as far as they are named.
+    pub(crate) fn running(&self) -> impl Iterator<Item = Name> {
+        let named = pairs().filter_map(|at| {
+            let word = self.0.cell(at).load(Acquire);
+            (word > 0).then(|| Name::from_words(word, self.0.cell(at + 1).load(Relaxed)))
+        });
+        named.filter(|name| (1..=self.begun(name.slot as usize).unwrap_or(0)).contains(&name.seq))
+    }
+
     /// The messages of that link that have begun and not ended; `None`: there were too many to be named.
     pub(crate) fn unfinished(&self, slot: u32) -> Option<Vec<u64>> {
-        let begun = self.begun(slot as usize).unwrap_or(0);
-        let words = RUNNING.map(|at| self.0.cell(at).load(Acquire));
-        let ours = words.filter(|word| word >> SLOT_BITS == u64::from(slot));
-        let ours = ours.map(|word| word & ((1 << SLOT_BITS) - 1));
-        let ours = ours.filter(|seq| (1..=begun).contains(seq)).collect();
+        let ours = self.running().filter(|name| name.slot == slot);
+        let ours = ours.map(|name| name.seq).collect();
         (self.get(Cell::Unnamed) == 0).then_some(ours)
     }
 
@@ -330,21 +372,36 @@ mod tests {
         assert_eq!(host.outbox(), Some((40, b"onethree".to_vec())));
     }
 
+    fn name(slot: u32, seq: u64) -> Name {
+        Name {
+            slot,
+            seq,
+            method: seq as u32 * 3,
+            one_way: seq % 2 == 0,
+        }
+    }
+
     #[test]
     fn what_runs_is_named_until_it_ends() {
         let (host, fd) = Page::create(0).unwrap();
         let child = Rc::new(Page::open(fd).unwrap());
-        let first = child.run(7, 1);
-        let second = child.run(7, 2);
-        let other = child.run(8, 9);
+        let first = child.run(name(7, 1));
+        let second = child.run(name(7, 2));
+        let other = child.run(name(8191, 9));
         assert_eq!((host.begun(7), host.unfinished(7)), (Some(2), Some(vec![1, 2])));
+        assert!(
+            host.running()
+                .eq([name(7, 1), name(7, 2), name(8191, 9)].into_iter().take(2))
+        );
         drop(first);
         assert_eq!(host.unfinished(7), Some(vec![2]));
         drop((second, other));
-        let many: Vec<_> = (1..=RUNNING.len() as u64 + 1)
-            .map(|seq| child.run(9, seq))
-            .collect();
+        let most = pairs().count() as u64;
+        let mut many: Vec<_> = (1..=most + 1).map(|seq| child.run(name(9, seq))).collect();
         assert_eq!(host.unfinished(9), None);
+        drop(many.pop());
+        assert_eq!(host.unfinished(9), Some((1..=most).collect()));
+        assert!(host.outbox().unwrap().1.is_empty() && host.last_words().is_empty());
         drop(many);
         assert_eq!(host.unfinished(9), Some(vec![]));
     }

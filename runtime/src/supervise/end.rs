@@ -56,6 +56,7 @@ impl Host {
         let reason = life.reason(&status);
         let begun = life.page.begun(0).is_some_and(|begun| begun > 0);
         self.cut_links(&life, &reason);
+        self.lose(who.child, &life, &reason);
         self.end_owned(who.child);
         self.end_monitors_of(who.child);
         self.forget_cut_links(who);

@@ -1,20 +1,27 @@
 //! Messages whose senders or receivers are no more: dead letters, and what a process left to be sent when it ended.
 //!
 //! A process that comes to an orderly end hands over the one-way messages that it had accepted and of which it does not
-//! know that they have begun. They stay with the link that they were sent over: when the link is closed in order they
-//! are all done; if the receiver dies first, those that had not begun are sent to its next incarnation.
+//! know that they are settled. They stay with the link that they were sent over: when the link is closed in order they
+//! are done, but for those that were never sent over it; if the receiver dies first, those that had not begun are sent
+//! to its next incarnation.
+//!
+//! A one-way message that had begun and not ended at a death is a dead letter. The status page names it, since its
+//! sender may have gone, or have been told that it had begun and forgotten it.
 
 use crate::actor::ledger::Letter;
 use crate::actor::peer::Lease;
 use crate::actor::row::{self, Entry};
 use crate::error::{Error, Result};
+use crate::exit::ExitReason;
 use crate::process::control;
 use crate::wire::control::{
-    Answer, Bequest, ChildId, Context, DeadCause, DeadLetter, DeadReport, LinkId, Request, Target,
+    Answer, Bequeathed, Bequest, BodyKind, ChildId, Context, DeadCause, DeadLetter, DeadReport, LinkId,
+    Request, Target,
 };
 use std::collections::{HashMap, VecDeque};
 
 use super::host::{Host, Who};
+use super::life::Life;
 
 /// How many dead letters are kept of one actor, and of how many actors.
 const KEPT: usize = 100;
@@ -39,8 +46,17 @@ struct Pile {
 pub(crate) struct Estate {
     /// By the links that carry it.
     open: HashMap<LinkId, Bequest>,
-    /// Links whose server died before their client: how much of each had begun.
-    cut: HashMap<LinkId, (Who, u64)>,
+    /// Links whose server died before their client.
+    cut: HashMap<LinkId, (Who, Progress)>,
+}
+
+/// How far a process had come with what was sent over a link.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// The number of the last message that had begun.
+    pub(super) begun: u64,
+    /// Of these, the ones that had not ended; `None`: they were too many to be named.
+    pub(super) unfinished: Option<Vec<u64>>,
 }
 
 impl DeadLetters {
@@ -120,55 +136,101 @@ impl Host {
         }
         match bequest.link {
             Some(link) if self.links.contains_key(&link) => drop(self.estate.open.insert(link, bequest)),
-            Some(link) => {
+            Some(link) => match self.estate.cut.remove(&link) {
+                Some((_, progress)) => send(bequest, progress),
                 // A link that is neither open nor was cut was closed when all that came over it was done.
-                if let Some((_, begun)) = self.estate.cut.remove(&link) {
-                    send(bequest, begun);
-                }
-            }
-            None => send(bequest, 0),
+                None => send_unsent(bequest),
+            },
+            None => send(bequest, Progress::default()),
         }
     }
 
-    /// The server of a link died, when so much of what came over it had begun.
-    pub(super) fn link_was_cut(&mut self, link: LinkId, client: Option<Who>, begun: u64) {
+    /// The server of a link died, when so much of what came over it had been done.
+    pub(super) fn link_was_cut(&mut self, link: LinkId, client: Option<Who>, progress: Progress) {
         if let Some(bequest) = self.estate.open.remove(&link) {
-            send(bequest, begun);
+            send(bequest, progress);
         } else if let Some(client) = client {
-            self.estate.cut.insert(link, (client, begun));
+            self.estate.cut.insert(link, (client, progress));
         }
     }
 
     /// A link was closed in order.
     pub(super) fn link_was_closed(&mut self, link: LinkId) {
-        self.estate.open.remove(&link);
+        if let Some(bequest) = self.estate.open.remove(&link) {
+            send_unsent(bequest);
+        }
     }
 
     /// A process is dead, and has said all that it could.
     pub(super) fn forget_cut_links(&mut self, client: Who) {
         self.estate.cut.retain(|_, (of, _)| *of != client);
     }
+
+    /// A process is dead: the one-way messages that it was handling are lost with it.
+    pub(super) fn lose(&mut self, id: ChildId, life: &Life, reason: &ExitReason) {
+        let Some(child) = self.children.get(&id) else {
+            return;
+        };
+        let body = child.process().map(|process| &process.spec.body);
+        let Some(body) = body.filter(|body| body.kind == BodyKind::Actor) else {
+            return;
+        };
+        let (target, row, context) = (Target::Child(id, child.cap), body.row, child.context);
+        for name in life.page.running().filter(|name| name.one_way) {
+            let report = DeadReport {
+                target: target.clone(),
+                row,
+                method: name.method,
+                cause: DeadCause::Died(reason.clone()),
+            };
+            self.dead_letter(report, context);
+        }
+    }
 }
 
-/// Sends what had not begun to the next incarnation.
-fn send(bequest: Bequest, begun: u64) {
+impl Progress {
+    /// A message as it is to be sent again, if it is.
+    fn left(&self, letter: Bequeathed) -> Option<Bequeathed> {
+        if letter.number > self.begun {
+            return Some(letter);
+        }
+        let ended = |numbers: &Vec<u64>| !numbers.contains(&letter.number);
+        let retries = letter.retries.checked_sub(1)?;
+        let may_have_ended = self.unfinished.as_ref().is_some_and(ended);
+        (!may_have_ended).then_some(Bequeathed { retries, ..letter })
+    }
+}
+
+/// The link was closed in order: only what was never sent over it is left.
+fn send_unsent(bequest: Bequest) {
+    let begun = bequest.sent;
+    let unfinished = Some(Vec::new());
+    send(bequest, Progress { begun, unfinished });
+}
+
+/// Sends what is left to the next incarnation.
+fn send(bequest: Bequest, progress: Progress) {
     let Bequest {
         target, row, letters, ..
     } = bequest;
     let left: Vec<_> = letters
         .into_iter()
-        .filter(|(number, ..)| *number > begun)
+        .filter_map(|letter| progress.left(letter))
         .collect();
+    if left.is_empty() {
+        return;
+    }
     tokio::task::spawn_local(async move {
         let lease = Lease::of(&target, row);
-        for (_, method, body) in left {
+        for letter in left {
+            let method = letter.method;
             let letter = Letter {
                 method,
-                body,
+                body: letter.body,
                 nested: false,
                 deadline: 0,
                 answered: false,
-                retries: 0,
+                retries: letter.retries,
                 keep: true,
             };
             let sent = match &lease {

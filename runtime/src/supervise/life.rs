@@ -8,7 +8,7 @@ use crate::process::page::Cell;
 use crate::process::reason::{self, LastWords};
 use crate::process::{Page, Relay, Status, Watch};
 use crate::wire::attach::Payload;
-use crate::wire::control::{Done, Down, LinkId, Salvage, Up};
+use crate::wire::control::{Bequeathed, Done, Down, LinkId, Salvage, Up};
 use crate::wire::frame::{Head, Kind};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -33,8 +33,8 @@ pub(crate) struct Life {
     /// It was told to stop.
     pub(crate) asked: bool,
     pub(crate) said: Said,
-    /// The links that it serves.
-    pub(crate) links: Vec<LinkId>,
+    /// The links that it serves, and their slots.
+    pub(crate) links: Vec<(LinkId, u32)>,
     /// Watches the time of its items.
     pub(crate) timer: Option<AbortHandle>,
     /// How long one of them may run.
@@ -51,7 +51,7 @@ pub(crate) struct Said {
     pub(crate) done: Option<Done>,
     pub(crate) stopped: bool,
     /// What it leaves, until all of it was said.
-    pub(crate) letters: Vec<(u64, u32, Payload)>,
+    pub(crate) letters: Vec<Bequeathed>,
     pub(crate) killed: Option<KillCause>,
     pub(crate) fault: Option<String>,
 }
@@ -160,9 +160,12 @@ impl Life {
         Ok(slot)
     }
 
-    pub(crate) fn release(&mut self, link: LinkId, slot: u32) {
-        self.links.retain(|other| *other != link);
-        self.give_back(slot);
+    /// Nothing that came over this link is left.
+    pub(crate) fn release(&mut self, link: LinkId) {
+        if let Some(at) = self.links.iter().position(|(other, _)| *other == link) {
+            let (_, slot) = self.links.swap_remove(at);
+            self.give_back(slot);
+        }
     }
 
     /// A slot whose link was not made, or is no more.

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::child::FirstLink;
 use super::host::{Event, Host, Who, stopped};
+use super::letters::Progress;
 use super::life::Life;
 use super::requests::Reply;
 
@@ -112,7 +113,7 @@ impl Host {
         let pair = self.pair(id, slot, caller);
         if let Some(life) = self.process_mut(id).and_then(|process| process.life.as_mut()) {
             match &pair {
-                Ok(pair) => life.links.push(pair.introduced.link),
+                Ok(pair) => life.links.push((pair.introduced.link, slot)),
                 Err(_) => life.give_back(slot),
             }
         }
@@ -174,9 +175,9 @@ impl Host {
 
     /// The server is dead: its clients hear why, and what had begun.
     pub(super) fn cut_links(&mut self, life: &Life, reason: &ExitReason) {
-        for id in &life.links {
+        for (id, _) in &life.links {
             if let Some(link) = self.links.remove(id) {
-                self.link_was_cut(*id, link.client.who(), link.begun(life));
+                self.link_was_cut(*id, link.client.who(), link.progress(life));
                 let salvage = life.salvage(link.slot);
                 link.cut(*id, life, reason.clone(), salvage);
             }
@@ -187,18 +188,19 @@ impl Host {
     pub(super) fn link_closed(&mut self, who: Who, id: LinkId) {
         self.link_was_closed(id);
         self.cut_link(who, id, "it closed its end of the link");
+        if let Some(life) = self.life(who) {
+            life.release(id);
+        }
     }
 
-    /// The server goes on without this link.
+    /// The server goes on without this link. What came over it may still run there, in its slot.
     fn cut_link(&mut self, who: Who, id: LinkId, why: &str) {
         let served = self.links.get(&id).is_some_and(|link| link.server == who.child);
         let Some(link) = served.then(|| self.links.remove(&id)).flatten() else {
             return;
         };
         if let Some(life) = self.life(who) {
-            let slot = link.slot;
             link.cut(id, life, ExitReason::Failed(why.to_owned()), None);
-            life.release(id, slot);
         }
     }
 
@@ -276,6 +278,13 @@ impl Link {
     /// The number of the last message that has begun.
     pub(super) fn begun(&self, life: &Life) -> u64 {
         life.page.begun(self.slot as usize).unwrap_or(0)
+    }
+
+    fn progress(&self, life: &Life) -> Progress {
+        Progress {
+            begun: self.begun(life),
+            unfinished: life.page.unfinished(self.slot),
+        }
     }
 
     /// Tells the client.

@@ -232,7 +232,7 @@ impl Host {
             return;
         };
         if let Some(first) = launching.link {
-            life.links.push(first.introduced.link);
+            life.links.push((first.introduced.link, first.slot));
             life.adopt(first.slot);
             if let Some(starter) = starter {
                 starter.link = Some(first);

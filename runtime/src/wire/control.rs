@@ -173,10 +173,22 @@ pub(crate) struct Bequest {
     pub(crate) link: Option<LinkId>,
     pub(crate) target: Target,
     pub(crate) row: u32,
-    /// Each with its number on the link, its method and its arguments.
-    pub(crate) letters: Vec<(u64, u32, Payload)>,
+    /// The number of the last that was sent over that link.
+    pub(crate) sent: u64,
+    pub(crate) letters: Vec<Bequeathed>,
     /// Another one follows with more of them: their descriptors would be too many for one.
     pub(crate) more: bool,
+}
+
+/// One of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Bequeathed {
+    /// Its number on the link.
+    pub(crate) number: u64,
+    pub(crate) method: u32,
+    pub(crate) body: Payload,
+    /// How often it may run again after it had begun.
+    pub(crate) retries: u32,
 }
 
 /// A call that waits for its answer, made within a message that is being handled.

@@ -146,8 +146,17 @@ impl Flags {
     pub(crate) const END: Flags = Flags(1);
     /// The body of a request begins with the calls that wait for it.
     pub(crate) const NESTED: Flags = Flags(2);
+    /// An answer to a message that has not begun: it says nothing of those before it.
+    pub(crate) const EARLY: Flags = Flags(4);
 
-    const KNOWN: u8 = Flags::END.0 | Flags::NESTED.0;
+    /// The answer to a request is for the books alone: it runs on when its sender is gone.
+    pub(crate) const ONE_WAY: Flags = Flags(8);
+
+    const KNOWN: u8 = Flags::END.0 | Flags::NESTED.0 | Flags::EARLY.0 | Flags::ONE_WAY.0;
+
+    pub(crate) fn with(self, flag: Flags) -> Flags {
+        Flags(self.0 | flag.0)
+    }
 
     pub(crate) fn contains(self, flag: Flags) -> bool {
         self.0 & flag.0 == flag.0
