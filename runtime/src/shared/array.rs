@@ -44,7 +44,7 @@ static MAPPED: Known<Memory> = Known::new();
 /// ```
 ///
 /// The cells are `u8` to `u64`, `i8` to `i64`, `usize`, `isize`, `bool`, `f32` or `f64`.
-pub struct Array<T> {
+pub struct Array<T: Cell> {
     /// None where there are no cells.
     memory: Option<Arc<Memory>>,
     len: usize,
@@ -154,6 +154,24 @@ impl<T: Cell> Array<T> {
         (0..self.len).map(|index| self.load(index)).collect()
     }
 
+    /// Adds to a cell, and gives what it held before. It wraps around where it overflows.
+    #[track_caller]
+    pub fn fetch_add(&self, index: usize, value: T) -> T
+    where
+        T: Number,
+    {
+        T::add(self.cell(index), value)
+    }
+
+    /// Subtracts from a cell, and gives what it held before. It wraps around where it overflows.
+    #[track_caller]
+    pub fn fetch_sub(&self, index: usize, value: T) -> T
+    where
+        T: Number,
+    {
+        T::sub(self.cell(index), value)
+    }
+
     #[track_caller]
     fn cell(&self, index: usize) -> &T::Atomic {
         match &self.memory {
@@ -163,20 +181,6 @@ impl<T: Cell> Array<T> {
                 self.len
             ),
         }
-    }
-}
-
-impl<T: Number> Array<T> {
-    /// Adds to a cell, and gives what it held before. It wraps around where it overflows.
-    #[track_caller]
-    pub fn fetch_add(&self, index: usize, value: T) -> T {
-        T::add(self.cell(index), value)
-    }
-
-    /// Subtracts from a cell, and gives what it held before. It wraps around where it overflows.
-    #[track_caller]
-    pub fn fetch_sub(&self, index: usize, value: T) -> T {
-        T::sub(self.cell(index), value)
     }
 }
 
@@ -309,7 +313,7 @@ cells! {
     f64, AtomicU64, f64::to_bits, f64::from_bits;
 }
 
-impl<T> Clone for Array<T> {
+impl<T: Cell> Clone for Array<T> {
     fn clone(&self) -> Self {
         Array {
             memory: self.memory.clone(),

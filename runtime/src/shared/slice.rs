@@ -57,7 +57,7 @@ static SEALED: Known<Sealed> = Known::new();
 /// let error = SharedSlice::<u64>::with(1 << 50, |_| ()).unwrap_err();
 /// assert!(error.to_string().contains("no shared memory"), "{error}");
 /// ```
-pub struct SharedSlice<T>(Memory<T>);
+pub struct SharedSlice<T: Plain>(Memory<T>);
 
 pub(super) enum Memory<T> {
     Inline(Arc<[T]>),
@@ -267,7 +267,7 @@ impl<'a, T: Plain> IntoIterator for &'a SharedSlice<T> {
     }
 }
 
-impl<T> Clone for SharedSlice<T> {
+impl<T: Plain> Clone for SharedSlice<T> {
     fn clone(&self) -> Self {
         SharedSlice(match &self.0 {
             Memory::Inline(items) => Memory::Inline(items.clone()),

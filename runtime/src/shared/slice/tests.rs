@@ -5,7 +5,7 @@ use crate::wire::attach::Payload;
 use proptest::prelude::*;
 use std::os::fd::OwnedFd;
 
-fn is_sealed<T>(slice: &SharedSlice<T>) -> bool {
+fn is_sealed<T: Plain>(slice: &SharedSlice<T>) -> bool {
     matches!(slice.0, Memory::Sealed(_))
 }
 

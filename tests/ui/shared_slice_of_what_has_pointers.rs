@@ -1,0 +1,7 @@
+use procession::prelude::*;
+
+fn read(_words: SharedSlice<String>) {}
+
+fn main() {
+    let _ = read;
+}
