@@ -6,6 +6,8 @@
 mod program;
 mod words;
 
+use std::path::Path;
+
 use program::{WAYS, Way, Written, n_runs, run};
 
 /// Runs an example in every way, as often as asked, and once in every way on one core.
@@ -91,6 +93,35 @@ fn bank_shows_its_tree_with_the_restarted_ones() {
             |line: &String| line.contains("died child=\"ledger\"") || line.contains("tick child=clock");
         assert!(written.stderr.iter().all(said), "{written:#?}");
     });
+}
+
+#[test]
+fn mailbox_loses_the_message_that_it_died_of_and_no_other() {
+    in_every_way("mailbox", |written| {
+        assert_eq!(written.stdout, "handled 999 of 1000, lost 1\n");
+        let said = [" died child=\"Diary-", "a message was not handled actor=\"Diary-"];
+        let mut lines = written.stderr.iter().zip(said);
+        assert!(
+            written.stderr.len() == 2 && lines.all(|(line, said)| line.contains(said)),
+            "{written:#?}"
+        );
+    });
+}
+
+#[test]
+fn zero_copy_has_its_array_in_memory_once() {
+    const MIB: u64 = 64;
+    for way in WAYS {
+        let written = run("zero_copy", way, &[Path::new(&MIB.to_string())]);
+        let memory = |when: &str| {
+            let line = written.stdout.lines().find_map(|line| line.strip_prefix(when));
+            let size = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
+            size.unwrap_or_else(|| panic!("nothing of `{when}`: {written:#?}"))
+        };
+        let (before, after) = (memory("before:"), memory("after:"));
+        assert!((before + MIB..before + 2 * MIB).contains(&after), "{written:#?}");
+        assert!(written.stderr.is_empty(), "{written:#?}");
+    }
 }
 
 /// Compares a row of the tree: name, kind, how many processes it is, restarts. Gives its process, if it is one.
