@@ -8,6 +8,9 @@
 //! nobody knows how far the dead server came: a child that it cloned and could not report is found among the children
 //! of the control thread, killed and reaped. Children that were started are not touched.
 //!
+//! What a child and the host share is made while the server clones the child before it, so that a start need not wait for
+//! that: one socket pair and one status page are kept for the next child.
+//!
 //! Refused: more than one launcher for a thread, as each takes the thread's children for its own.
 
 use super::context::Context;
@@ -74,6 +77,8 @@ struct State {
     context: Context,
     pending: BTreeMap<u64, oneshot::Sender<Answer>>,
     last_id: u64,
+    /// For the next child that needs no outbox.
+    spare: Option<Ends>,
     stillborn: usize,
     orphans: Orphans,
     closing: bool,
@@ -111,6 +116,7 @@ impl Launcher {
                 context: Context::inherited(),
                 pending: BTreeMap::new(),
                 last_id: 0,
+                spare: None,
                 stillborn: 0,
                 orphans: Orphans::new(),
                 closing: false,
@@ -187,6 +193,7 @@ struct Born<'a> {
 }
 
 /// Both ends of what the host and a child share.
+#[derive(Debug)]
 struct Ends {
     control: OwnedFd,
     page: Page,
@@ -229,15 +236,32 @@ impl Ends {
 impl Shared {
     /// `None`: the server died or refused meanwhile; try again.
     async fn fork(self: &Arc<Self>, born: Born<'_>) -> io::Result<Option<Child>> {
-        let ends = Ends::new(born.outbox)?;
+        let ends = self.ends(born.outbox)?;
         ends.send_first(born)?;
         let server = self.server()?;
         let (pending, answer) = self.expect();
         self.ask(&server, pending.id, &ends).await?;
+        self.prepare_ends();
         match answer.await {
             Ok(Answer::Started(watch)) => Ok(Some(ends.into_child(watch, StartMode::ForkServer))),
             Ok(Answer::Failed(error)) => Err(error),
             Ok(Answer::Again) | Err(_) => Ok(None),
+        }
+    }
+
+    fn ends(&self, outbox: usize) -> io::Result<Ends> {
+        let spare = match outbox {
+            0 => self.state().spare.take(),
+            _ => None,
+        };
+        spare.map_or_else(|| Ends::new(outbox), Ok)
+    }
+
+    /// Makes those of the next child, if they can be had: if not, its start says why.
+    fn prepare_ends(&self) {
+        let mut state = self.state();
+        if state.spare.is_none() {
+            state.spare = Ends::new(0).ok();
         }
     }
 
