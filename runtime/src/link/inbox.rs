@@ -5,6 +5,8 @@
 //! usual size returns. One large buffer is kept for the next large frame, since fresh memory costs more than the copy
 //! into it; some smaller reads later it is let go.
 //!
+//! The first reads go into a small buffer: most links carry little, and each is memory of a process of its own.
+//!
 //! Descriptors that the kernel drops on their way, since this process can have no more, are those of one frame: a read
 //! ends behind the write that brought them, and they came with that write's first frame. That frame is delivered
 //! without its descriptors, whoever decodes it finds them missing, and the link goes on.
@@ -18,6 +20,10 @@ use std::os::fd::OwnedFd;
 
 /// The usual size of the buffer.
 const BUFFER: usize = 64 << 10;
+
+/// The size for the first reads, and how many those are.
+const FIRST: usize = 8 << 10;
+const FIRST_READS: u32 = 16;
 
 /// With less room than this behind a partial frame, the buffer is replaced before the next read.
 const LEAST_ROOM: usize = 16 << 10;
@@ -42,6 +48,8 @@ pub(super) struct Inbox {
     /// One that was, for the next, and how many smaller reads there were since.
     large: Option<BytesMut>,
     small_reads: u32,
+    /// How many reads there are yet into a small buffer.
+    first_reads: u32,
 }
 
 impl Inbox {
@@ -55,6 +63,7 @@ impl Inbox {
             is_large: false,
             large: None,
             small_reads: 0,
+            first_reads: FIRST_READS,
         }
     }
 
@@ -118,9 +127,11 @@ impl Inbox {
             }
         } else if self.buf.is_empty() {
             self.put_large_by();
-            let usual = self.buf.try_reclaim(BUFFER) && self.buf.capacity() < 2 * BUFFER;
+            self.first_reads = self.first_reads.saturating_sub(1);
+            let size = if self.first_reads > 0 { FIRST } else { BUFFER };
+            let usual = self.buf.try_reclaim(size) && self.buf.capacity() < 2 * BUFFER;
             if !usual {
-                self.buf = BytesMut::with_capacity(BUFFER);
+                self.buf = BytesMut::with_capacity(size);
             }
         } else if room < LEAST_ROOM || room < self.frame.saturating_sub(self.buf.len()) {
             self.replace(BUFFER);
