@@ -86,6 +86,21 @@ pub(crate) fn collect<T>(encode: impl FnOnce() -> Result<T>) -> Result<(T, Descr
     Ok((encoded?, fds?))
 }
 
+/// Runs `encode`, and adds the descriptors that it attached to `fds`.
+#[inline]
+pub(crate) fn collect_into(fds: &mut Descriptors, encode: impl FnOnce() -> Result<()>) -> Result<()> {
+    let collecting = Collecting {
+        outer: N_LEAVING.replace(0),
+    };
+    let encoded = encode();
+    let collected = match N_LEAVING.get() {
+        0 => Ok(()),
+        count => collected(count).map(|new| fds.extend(new)),
+    };
+    drop(collecting);
+    encoded.and(collected)
+}
+
 /// A message that is encoded. The one around it goes on when this is dropped.
 struct Collecting {
     outer: u32,
@@ -125,15 +140,15 @@ fn take(count: u32) -> Descriptors {
 }
 
 /// Runs `decode`, whose values may take `fds`; gives back those that none has taken.
-#[inline]
 pub(crate) fn provide<T>(fds: Descriptors, decode: impl FnOnce() -> T) -> (T, Descriptors) {
     let _providing = Providing {
         outer: N_COME.replace(fds.len() as u32),
     };
-    match fds.is_empty() {
-        true => (decode(), fds),
-        false => provide_some(fds, decode),
-    }
+    let around = Around(COME.replace(fds.into_iter().map(Some).collect()));
+    let decoded = decode();
+    let left = COME.take();
+    drop(around);
+    (decoded, left.into_iter().flatten().collect())
 }
 
 /// A message that is decoded. The one around it goes on when this is dropped.
@@ -146,15 +161,6 @@ impl Drop for Providing {
     fn drop(&mut self) {
         N_COME.set(self.outer);
     }
-}
-
-#[cold]
-fn provide_some<T>(fds: Descriptors, decode: impl FnOnce() -> T) -> (T, Descriptors) {
-    let around = Around(COME.replace(fds.into_iter().map(Some).collect()));
-    let decoded = decode();
-    let left = COME.take();
-    drop(around);
-    (decoded, left.into_iter().flatten().collect())
 }
 
 /// What came with the message around the one that is decoded.
@@ -228,7 +234,14 @@ impl Payload {
 
 impl Lent<'_> {
     /// What `decode` reads from the front of it; descriptors that it does not take are closed.
+    #[inline]
     pub(crate) fn decode<T>(mut self, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
+        if self.fds.is_empty() {
+            let _providing = Providing {
+                outer: N_COME.replace(0),
+            };
+            return decode(&mut self.bytes);
+        }
         provide(self.fds, || decode(&mut self.bytes)).0
     }
 }

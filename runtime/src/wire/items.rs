@@ -9,7 +9,7 @@
 //! The descriptors of a message are those of its items, in order, so that an item names its own by the same numbers
 //! whatever message it travels in.
 
-use super::attach::{Descriptors, Lent, Payload, collect};
+use super::attach::{Descriptors, Lent, Payload, collect_into};
 use crate::error::{Error, Result};
 use crate::os::socket::MAX_DESCRIPTORS;
 use std::os::fd::OwnedFd;
@@ -138,26 +138,25 @@ impl Writer {
             true => self.bytes.extend_from_slice(&[0; LONG_HEADER]),
         }
         let header = self.bytes.len() - start;
-        let fds = match collect(|| encode(&mut self.bytes)) {
-            Ok(((), fds)) => fds,
-            Err(error) => return self.take_back(error),
-        };
+        if let Err(error) = collect_into(&mut self.fds, || encode(&mut self.bytes)) {
+            return self.take_back(error);
+        }
         let length = self.bytes.len() - start - header;
-        if length < WITH_FDS && !self.is_long && fds.is_empty() && length < limit {
+        if length < WITH_FDS && !self.is_long && !self.last_has_fds() && length < limit {
             self.bytes[start] = (length as u8) << 2 | kind;
             return Ok(());
         }
-        self.finish(kind, header, fds, limit)
+        self.finish(kind, header, limit)
     }
 
     /// Writes the header of an item that is not short.
     #[cold]
-    fn finish(&mut self, kind: u8, header: usize, fds: Descriptors, limit: usize) -> Result<()> {
+    fn finish(&mut self, kind: u8, header: usize, limit: usize) -> Result<()> {
         let start = self.last.0;
         let length = self.bytes.len() - start - header;
-        let (mark, needed) = match fds.len() {
-            0 => (LONG, LONG_HEADER),
-            _ => (WITH_FDS, HEADER_WITH_FDS),
+        let (mark, needed) = match self.last_has_fds() {
+            false => (LONG, LONG_HEADER),
+            true => (WITH_FDS, HEADER_WITH_FDS),
         };
         if length + needed > limit {
             return self.take_back(Error::too_large(length + needed, limit));
@@ -171,9 +170,8 @@ impl Writer {
         let head = &mut self.bytes[start..start + needed];
         head[0] = (mark as u8) << 2 | kind;
         // A message has no more than a byte can count.
-        head[1] = fds.len() as u8;
+        head[1] = (self.fds.len() - self.last.1) as u8;
         head[needed - 4..].copy_from_slice(&(length as u32).to_le_bytes());
-        self.fds.extend(fds);
         self.is_long = length >= WITH_FDS;
         Ok(())
     }
@@ -181,6 +179,7 @@ impl Writer {
     #[cold]
     fn take_back(&mut self, error: Error) -> Result<()> {
         self.bytes.truncate(self.last.0);
+        self.fds.truncate(self.last.1);
         Err(error)
     }
 
