@@ -377,7 +377,7 @@ mod tests {
             slot,
             seq,
             method: seq as u32 * 3,
-            one_way: seq % 2 == 0,
+            one_way: seq.is_multiple_of(2),
         }
     }
 
