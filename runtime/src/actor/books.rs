@@ -53,10 +53,10 @@ pub(super) struct Posting {
 }
 
 impl Books {
-    pub(super) fn is_current(&self, conn: &Arc<Conn>) -> bool {
+    pub(super) fn is_current(&self, conn: &Conn) -> bool {
         self.conn
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, conn))
+            .as_deref()
+            .is_some_and(|current| std::ptr::eq(current, conn))
     }
 
     /// Whether everything is settled.

@@ -12,18 +12,24 @@
 use crate::error::{CallError, Error, Result};
 use crate::exit::ExitReason;
 use crate::link::credit::{Credit, Window};
-use crate::link::{self, Driver, Incoming};
+use crate::link::{self, Driver};
 use crate::process::control::{self, Answered};
 use crate::wire::attach::Payload;
 use crate::wire::control::{Fate, LinkId, Mailbox, Overflow, Salvage};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::peer::Peer;
+
+/// How many frames are heard before others of the runtime have a turn.
+const AT_ONCE: usize = 256;
+
+/// How often the driver is asked for by who would look for an answer: a few microseconds.
+const PATIENCE: u32 = 100;
 
 /// How long an actor may have closed its link before that is reported: its death is noticed sooner.
 const EOF_GRACE: Duration = Duration::from_millis(200);
@@ -44,6 +50,10 @@ pub(crate) struct Conn {
     closed: AtomicBool,
     /// The books know what became of all that was sent over it.
     settled: watch::Sender<bool>,
+    /// What moves its frames: under this lock they are heard, in their order.
+    driver: Mutex<Option<Driver>>,
+    /// Set by who wants that lock for a moment, to look for an answer; `None`: there is nothing to look at.
+    wanted: Option<Arc<AtomicBool>>,
 }
 
 /// The answer to a call.
@@ -70,14 +80,14 @@ pub(crate) enum Reply {
 
 impl Conn {
     /// Opens the link that an answer introduced, on the current runtime; to be driven.
-    pub(super) fn open(answered: Answered) -> Result<(Arc<Conn>, Driver)> {
+    pub(super) fn open(answered: Answered) -> Result<Arc<Conn>> {
         let introduced = *answered
             .answer
             .introduced()
             .ok_or_else(|| Error::msg("the control plane answered without a link"))?;
         let settings = control::client().settings();
         let transport = link::Transport::from_descriptors(answered.fds)?;
-        let (sender, driver) = link::open(transport, settings.frame_limit)?;
+        let (sender, mut driver) = link::open(transport, settings.frame_limit)?;
         let conn = Arc::new(Conn {
             sender,
             window: Window::new(introduced.mailbox.window()),
@@ -87,8 +97,10 @@ impl Conn {
             fate: Mutex::new(answered.fate.unwrap_or_else(|| oneshot::channel().1)),
             closed: AtomicBool::new(false),
             settled: watch::Sender::new(false),
+            wanted: driver.wanted(),
+            driver: Mutex::new(Some(driver)),
         });
-        Ok((conn, driver))
+        Ok(conn)
     }
 
     /// Whether a message can go over it, whenever it has room.
@@ -117,6 +129,70 @@ impl Conn {
     pub(super) async fn flushed(&self) {
         // One that is closed has nothing left to send.
         let _ = self.sender.drained().await;
+    }
+
+    /// Looks for an answer in place of the connection's task, for a moment: where there is something to look at, and the
+    /// caller is not a task, beside which others of its runtime may be waiting to run.
+    pub(super) fn look_for<T>(&self, peer: &Peer, answered: &mut oneshot::Receiver<T>) -> Option<T> {
+        let wanted = self.wanted.as_deref()?;
+        if tokio::task::try_id().is_some() {
+            return None;
+        }
+        let mut driver = self.lend(wanted)?;
+        let mut answer = None;
+        driver.as_mut()?.help(
+            |frame| peer.hear(self, frame),
+            || {
+                answer = answered.try_recv().ok();
+                answer.is_some()
+            },
+        );
+        answer
+    }
+
+    /// The driver, unless its task keeps it for long.
+    fn lend(&self, wanted: &AtomicBool) -> Option<MutexGuard<'_, Option<Driver>>> {
+        wanted.store(true, Ordering::Relaxed);
+        let lent = (0..PATIENCE).find_map(|_| {
+            let lent = self.driver.try_lock().ok();
+            if lent.is_none() {
+                std::hint::spin_loop();
+            }
+            lent
+        });
+        wanted.store(false, Ordering::Relaxed);
+        lent
+    }
+
+    /// What comes next; frames first, as what the actor wrote before its death counts.
+    fn poll_next(&self, peer: &Peer, cx: &mut Context<'_>) -> Poll<Next> {
+        let mut driver = match self.driver.try_lock() {
+            Ok(driver) => driver,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                // Somebody looks for an answer, which is over in a moment.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        };
+        let Some(driver) = driver.as_mut() else {
+            return Poll::Ready(Next::End(None));
+        };
+        for _ in 0..AT_ONCE {
+            match driver.poll_next(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Err(what) = peer.hear(self, frame) {
+                        return Poll::Ready(Next::End(Some(what)));
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Next::End(Some(error.to_string()))),
+                Poll::Ready(None) => return Poll::Ready(Next::End(None)),
+                Poll::Pending => return self.poll_fate(cx).map(Next::Fate),
+            }
+        }
+        // Others of this runtime have a turn before it goes on.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Completes with the word that the actor died; `None`: it will never come.
@@ -162,6 +238,7 @@ impl Driven {
 
 impl Drop for Driven {
     fn drop(&mut self) {
+        drop(lock(&self.conn.driver).take());
         if !*self.conn.settled.borrow() {
             self.end(None);
         }
@@ -170,40 +247,27 @@ impl Drop for Driven {
 
 /// Moves frames until the actor is dead or nobody needs the connection; then sees to it that what is left in the books
 /// reaches the next incarnation.
-pub(super) async fn drive(peer: Arc<Peer>, conn: Arc<Conn>, mut driver: Driver) {
+pub(super) async fn drive(peer: Arc<Peer>, conn: Arc<Conn>) {
     let driven = Driven { peer, conn };
-    if let Some(fate) = serve(&driven, &mut driver).await {
-        for frame in driver.drain().frames {
+    let fate = serve(&driven).await;
+    let driver = lock(&driven.conn.driver).take();
+    if let Some(fate) = fate {
+        let drained = driver.map(|mut driver| driver.drain().frames);
+        for frame in drained.into_iter().flatten() {
             // A dead process can no longer be blamed for what it wrote.
             let _ = driven.peer.hear(&driven.conn, frame);
         }
-        drop(driver);
         driven.end(Some(fate));
         driven.peer.recover().await;
     }
 }
 
-/// Until the word of the actor's death, or `None`: nobody is left who waits for anything.
-async fn serve(driven: &Driven, driver: &mut Driver) -> Option<Fate> {
+/// Moves frames until the actor is dead; `None`: nobody holds the connection any more.
+async fn serve(driven: &Driven) -> Option<Fate> {
     let Driven { peer, conn } = driven;
-    let fault = loop {
-        let next = poll_fn(|cx| {
-            // Frames first: what the actor wrote before its death counts.
-            if let Poll::Ready(next) = driver.poll_next(cx) {
-                return Poll::Ready(Next::Frame(next));
-            }
-            conn.poll_fate(cx).map(Next::Fate)
-        });
-        match next.await {
-            Next::Frame(Some(Ok(frame))) => {
-                if let Err(what) = peer.hear(conn, frame) {
-                    break Some(what);
-                }
-            }
-            Next::Frame(Some(Err(error))) => break Some(error.to_string()),
-            Next::Frame(None) => break None,
-            Next::Fate(word) => return word,
-        }
+    let fault = match poll_fn(|cx| conn.poll_next(peer, cx)).await {
+        Next::End(fault) => fault,
+        Next::Fate(word) => return word,
     };
     if peer.has_left(conn) {
         return None;
@@ -220,7 +284,8 @@ async fn serve(driven: &Driven, driver: &mut Driver) -> Option<Fate> {
 }
 
 enum Next {
-    Frame(Option<Result<Incoming, link::LinkError>>),
+    /// The link yields nothing more, because of a fault of the actor's where there is one.
+    End(Option<String>),
     Fate(Option<Fate>),
 }
 

@@ -129,6 +129,9 @@ impl Peer {
             number: None,
         };
         let number = self.post(letter, Some(waiter)).await?;
+        if let Some(answer) = self.look_for(&mut answered) {
+            return Ok(Some(answer));
+        }
         let unanswered = Unanswered {
             peer: self,
             number: &number,
@@ -147,6 +150,11 @@ impl Peer {
         };
         std::mem::forget(unanswered);
         Ok(answer.ok())
+    }
+
+    /// The answer, if it comes within a moment.
+    fn look_for(&self, answered: &mut oneshot::Receiver<Answer>) -> Option<Answer> {
+        self.live()?.look_for(self, answered)
     }
 
     /// Tells the control plane of a call that waits: completes if it waits for itself.
@@ -288,13 +296,13 @@ impl Peer {
     }
 
     fn open(self: &Arc<Self>, answered: Answered) -> Result<Arc<Conn>> {
-        let (conn, driver) = Conn::open(answered)?;
+        let conn = Conn::open(answered)?;
         let mut books = lock(&self.books);
         books.conn = Some(conn.clone());
         books.live = false;
         books.sent = 0;
         drop(books);
-        tokio::spawn(conn::drive(self.clone(), conn.clone(), driver));
+        tokio::spawn(conn::drive(self.clone(), conn.clone()));
         Ok(conn)
     }
 
@@ -388,7 +396,7 @@ impl Peer {
     }
 
     /// Takes one frame of the actor's. An error names what the protocol does not allow.
-    pub(super) fn hear(&self, conn: &Arc<Conn>, frame: Incoming) -> Result<(), String> {
+    pub(super) fn hear(&self, conn: &Conn, frame: Incoming) -> Result<(), String> {
         let Head {
             kind,
             flags,
@@ -430,7 +438,7 @@ impl Peer {
     }
 
     /// Room in the mailbox, and word of what has begun.
-    fn hear_credit(&self, conn: &Arc<Conn>, head: Head) -> Result<(), String> {
+    fn hear_credit(&self, conn: &Conn, head: Head) -> Result<(), String> {
         let begun = head.seq;
         let credit = Credit {
             messages: (head.aux >> 32) as u32,

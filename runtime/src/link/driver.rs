@@ -23,23 +23,25 @@ const STALL: Duration = Duration::from_millis(1);
 /// Dropping it closes both directions. What is queued then is written if the transport takes it at once.
 #[derive(Debug)]
 pub(crate) struct Driver {
-    port: Port,
-    inbox: Inbox,
-    sender: Sender,
-    state: State,
+    pub(super) port: Port,
+    pub(super) inbox: Inbox,
+    pub(super) sender: Sender,
+    pub(super) state: State,
     /// Waits for a stalled write.
     stalled: Option<Pin<Box<Sleep>>>,
     /// Nothing more is written: this side has closed, or nobody reads.
     finished: bool,
     /// The sender holds a waker of ours.
     parked: bool,
+    /// A fault that was found in place of the driver's task, which is to be told.
+    pub(super) found: Option<LinkError>,
     n_received: u64,
     /// Tells when memory can be given back, where there is any.
-    idle: Option<Box<Idle>>,
+    pub(super) idle: Option<Box<Idle>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Open,
     /// The peer sends no more.
     Ended,
@@ -67,6 +69,7 @@ impl Driver {
             stalled: None,
             finished: false,
             parked: false,
+            found: None,
         }
     }
 
@@ -82,6 +85,9 @@ impl Driver {
         loop {
             if self.state == State::Broken {
                 return Poll::Ready(None);
+            }
+            if let Some(error) = self.found.take() {
+                return self.fail(error);
             }
             match self.inbox.next(self.port.lots()) {
                 Ok(None) => {}
@@ -212,7 +218,7 @@ impl Driver {
         })
     }
 
-    fn received(&mut self, received: Received, n_before: usize) -> Result<(), LinkError> {
+    pub(super) fn received(&mut self, received: Received, n_before: usize) -> Result<(), LinkError> {
         if received.truncated {
             self.inbox.lose(n_before);
         }
@@ -223,7 +229,7 @@ impl Driver {
         Ok(())
     }
 
-    fn read_failed(&mut self, error: io::Error) -> Result<(), LinkError> {
+    pub(super) fn read_failed(&mut self, error: io::Error) -> Result<(), LinkError> {
         if error.kind() == io::ErrorKind::InvalidData {
             return Err(LinkError::State(error.to_string()));
         }

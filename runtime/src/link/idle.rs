@@ -41,6 +41,11 @@ impl Idle {
         }
     }
 
+    /// Whether it will wake its task.
+    pub(super) fn is_running(&self) -> bool {
+        self.running
+    }
+
     fn start(&mut self, traffic: u64) {
         self.running = true;
         self.traffic = traffic;

@@ -26,6 +26,7 @@
 
 pub(crate) mod credit;
 mod driver;
+mod help;
 mod idle;
 mod inbox;
 pub(crate) mod memory;

@@ -121,6 +121,14 @@ impl Port {
         }
     }
 
+    /// The ring, if it is one: what a task can look at that is not the driver's.
+    pub(super) fn ring(&mut self) -> Option<&mut ring::Inflow> {
+        match self {
+            Port::Ring(inflow) => Some(inflow),
+            _ => None,
+        }
+    }
+
     /// Whether it keeps memory that is of use only while messages go.
     pub(super) fn has_spare_memory(&self) -> bool {
         matches!(self, Port::Ring(_))

@@ -268,7 +268,7 @@ impl Sender {
         true
     }
 
-    fn wake_driver(&self) {
+    pub(super) fn wake_driver(&self) {
         let driver = self.queue().driver.take();
         if let Some(driver) = driver {
             driver.wake();

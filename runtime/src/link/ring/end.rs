@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -54,6 +55,9 @@ pub(in crate::link) struct Inflow {
     shared: Arc<Shared>,
     for_bytes: Spin,
     for_room: Spin,
+    for_answer: Spin,
+    /// Somebody else wants to read: this is no time to spin.
+    wanted: Arc<AtomicBool>,
 }
 
 /// The half that frames are written to.
@@ -122,6 +126,8 @@ pub(in crate::link) fn open(end: End) -> io::Result<(Inflow, Outflow)> {
         shared,
         for_bytes: Spin::new(),
         for_room: Spin::new(),
+        for_answer: Spin::new(),
+        wanted: Arc::default(),
     };
     Ok((inflow, outflow))
 }
@@ -149,8 +155,10 @@ impl Inflow {
                 self.for_bytes.came();
                 return Poll::Ready(Ok(received));
             }
-            match self.for_bytes.go(cx, || self.reader.has_more()) {
-                Go::Hit => continue,
+            let is_there = || self.reader.has_more() || self.wanted.load(Relaxed);
+            match self.for_bytes.go(cx, is_there) {
+                Go::Hit if self.reader.has_more() => continue,
+                Go::Hit => self.for_bytes.came(),
                 Go::Again => return Poll::Pending,
                 Go::Over => {}
             }
@@ -158,6 +166,34 @@ impl Inflow {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// A flag to set while somebody waits to read in place of the driver's task.
+    pub(in crate::link) fn wanted(&self) -> Arc<AtomicBool> {
+        self.wanted.clone()
+    }
+
+    /// How much the peer has read.
+    pub(in crate::link) fn n_taken(&self) -> u64 {
+        self.outgoing.word(Name::Read).load(Relaxed)
+    }
+
+    /// Whether something to read comes within `most`, or the peer reads on from `taken`. The peer rings no bell meanwhile.
+    pub(in crate::link) fn hold(&mut self, most: Duration, taken: Option<u64>) -> bool {
+        self.reader.wake();
+        let Inflow {
+            reader,
+            outgoing,
+            for_answer,
+            ..
+        } = self;
+        let is_taken = |taken| outgoing.word(Name::Read).load(Relaxed) != taken;
+        for_answer.hold(most, || reader.has_more() || taken.is_some_and(is_taken))
+    }
+
+    /// Has the peer ring its bell again; `false` if something is there to be read.
+    pub(in crate::link) fn doze(&mut self) -> bool {
+        self.reader.sleep()
     }
 
     /// The same at once: would-block where nothing is there.

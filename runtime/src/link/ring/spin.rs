@@ -100,6 +100,27 @@ impl Spin {
         Go::Again
     }
 
+    /// Looks for so long, in one go and without giving way, unless it does not pay; whether it is there.
+    pub(super) fn hold(&mut self, most: Duration, is_there: impl Fn() -> bool) -> bool {
+        if !self.possible || self.is_skipped() {
+            return false;
+        }
+        let now = Instant::now();
+        if self.is_preempted() {
+            self.over(RARELY);
+            return false;
+        }
+        match look(now + most, is_there) {
+            None => self.every = 1,
+            Some(ended) => {
+                self.spun += ended - now;
+                self.over(2 * self.every);
+                return false;
+            }
+        }
+        true
+    }
+
     /// What was waited for is there. It counts if it was spun for.
     pub(super) fn came(&mut self) {
         if self.began.take().is_some() {
@@ -183,6 +204,23 @@ mod tests {
         while spin.go(&cx, || true) == Go::Over {}
         spin.came();
         assert_eq!(spin.go(&cx, || true), Go::Hit);
+    }
+
+    #[test]
+    fn what_is_held_for_in_vain_is_held_for_less_and_less() {
+        let mut spin = Spin::on(2);
+        let looked = std::cell::Cell::new(0);
+        let mut held = |there| {
+            spin.hold(GO, || {
+                looked.set(looked.get() + 1);
+                there
+            })
+        };
+        assert!(held(true) && !held(false) && !held(true));
+        (0..200).for_each(|_| assert!(!held(false)));
+        let before = looked.replace(0);
+        assert!((0..RARELY).any(|_| held(true)) && before > 0);
+        assert!(held(true));
     }
 
     #[test]
