@@ -15,8 +15,8 @@ use super::known::Known;
 use super::not_made;
 use super::plain::Plain;
 
-/// Up to so many bytes travel as they are: memory of their own would cost more than a copy.
-pub(super) const INLINE: usize = 4 << 10;
+/// Up to so many bytes travel as they are: a copy takes a fraction of the time of a descriptor, also of one that is known.
+pub(super) const INLINE: usize = 32 << 10;
 
 static SEALED: Known<Sealed> = Known::new();
 
@@ -24,7 +24,7 @@ static SEALED: Known<Sealed> = Known::new();
 ///
 /// It derefs to `[T]`, and is read in place: nothing is copied, neither by whoever sends it nor by whoever receives it. That
 /// is sound since the memory was sealed: no process can write, shrink or grow it any more. Clones share the memory; it is
-/// gone with the last of them, in whatever process. A few numbers (up to 4 KiB) travel as a copy.
+/// gone with the last of them, in whatever process. A few numbers (up to 32 KiB) travel as a copy.
 ///
 /// ```
 /// use procession::prelude::*;
