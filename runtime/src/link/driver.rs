@@ -119,6 +119,7 @@ impl Driver {
 
     /// Writes what is queued: ready when all of it is written, or nobody reads any more.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.sender.ring();
         if self.finished || !self.sender.has_work() {
             return Poll::Ready(());
         }

@@ -28,6 +28,7 @@ impl Driver {
         mut hear: impl FnMut(Incoming) -> Result<(), String>,
         mut done: impl FnMut() -> bool,
     ) {
+        self.sender.ring();
         let is_quiet = self.look(&mut hear, &mut done);
         let must_rest = self.idle.as_ref().is_some_and(|idle| !idle.is_running());
         if !is_quiet || must_rest {

@@ -202,6 +202,18 @@ impl Batch {
         Ok(n)
     }
 
+    /// Whether the peer is to be woken for what was written.
+    pub(super) fn is_due(&self) -> bool {
+        self.sink.as_ref().is_some_and(Sink::is_due)
+    }
+
+    /// Wakes the peer, if that is due.
+    pub(super) fn ring(&mut self) {
+        if let Some(sink) = &mut self.sink {
+            sink.ring();
+        }
+    }
+
     /// Lets go of what is of use only while messages go; what is being written stays.
     pub(super) fn release(&mut self) {
         self.spare = None;

@@ -198,6 +198,18 @@ impl Sink {
         }
     }
 
+    /// Whether the peer sleeps, and is to be woken for what was written.
+    pub(super) fn is_due(&self) -> bool {
+        matches!(self, Sink::Ring(outflow) if outflow.is_due())
+    }
+
+    /// Wakes the peer, if that is due.
+    pub(super) fn ring(&mut self) {
+        if let Sink::Ring(outflow) = self {
+            outflow.ring();
+        }
+    }
+
     /// Gives back memory that is of use only while messages go.
     pub(super) fn release(&mut self) {
         if let Sink::Ring(outflow) = self {

@@ -64,6 +64,8 @@ struct Shared {
     n_written: AtomicU64,
     /// The transport was full when last written to; the driver waits for it to say otherwise.
     blocked: AtomicBool,
+    /// The peer is to be woken for what was written; the driver will.
+    due: AtomicBool,
     /// What the queue says of itself, to be read without its lock.
     closed: AtomicBool,
     /// Nothing more will be written.
@@ -81,6 +83,7 @@ impl Sender {
             n_queued: AtomicU64::new(0),
             n_written: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
+            due: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             progress: Notify::new(),
@@ -195,7 +198,8 @@ impl Sender {
     /// transport will be woken by it.
     pub(super) fn park(&self, waker: &Waker, waiting: bool) -> bool {
         let mut queue = self.queue();
-        if !waiting && !self.has_ended() && (queue.closed || self.queued() > 0) {
+        let due = self.0.due.load(Ordering::Acquire);
+        if due || !waiting && !self.has_ended() && (queue.closed || self.queued() > 0) {
             return false;
         }
         match &mut queue.driver {
@@ -260,12 +264,20 @@ impl Sender {
         let size = HEADER + body.len();
         self.0.n_queued.fetch_add(size as u64, Ordering::Relaxed);
         self.0.n_written.fetch_add(n as u64, Ordering::AcqRel);
+        let due = batch.is_due();
         drop(batch);
-        if n < size {
-            self.0.blocked.store(true, Ordering::Release);
+        self.0.blocked.store(n < size, Ordering::Release);
+        if n < size || due && !self.0.due.swap(true, Ordering::AcqRel) {
             self.wake_driver();
         }
         true
+    }
+
+    /// Wakes the peer for all that was written, if it sleeps.
+    pub(super) fn ring(&self) {
+        if self.0.due.swap(false, Ordering::AcqRel) {
+            self.batch().ring();
+        }
     }
 
     pub(super) fn wake_driver(&self) {
@@ -289,6 +301,7 @@ impl Sender {
             if batch.is_empty()
                 && let Some(flushed) = batch.refill(&mut self.queue())
             {
+                batch.ring();
                 return flushed;
             }
             match batch.write() {

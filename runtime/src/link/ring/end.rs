@@ -3,7 +3,7 @@
 use super::lane::{Lane, Mapped, Name, SIZE, fall_asleep};
 use super::reader::Reader;
 use super::spin::{Go, Spin};
-use super::writer::{Refused, Writer, close};
+use super::writer::{Refused, Writer, Wrote, close};
 use crate::link::outbox::Flushed;
 use crate::link::side::{self, Lots};
 use crate::os::map::Map;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -66,7 +66,14 @@ pub(in crate::link) struct Outflow {
     writer: Writer<Mapped>,
     side: Arc<OwnedFd>,
     shared: Arc<Shared>,
+    /// The bell that is to be rung, for what was written since then, and how much that is.
+    due: Option<(Instant, usize)>,
 }
+
+/// For so long, and so much, a bell may wait for more to be written. It is rung before where the driver has nothing left
+/// to read, so these bound what a sleeper waits for while others are served.
+const BELL_AFTER: Duration = Duration::from_micros(50);
+const BELL_AT: usize = 32 << 10;
 
 /// Two connected ends.
 pub(crate) fn pair() -> io::Result<(End, End)> {
@@ -116,6 +123,7 @@ pub(in crate::link) fn open(end: End) -> io::Result<(Inflow, Outflow)> {
         writer: Writer::new(outgoing.clone()),
         side: side.clone(),
         shared: shared.clone(),
+        due: None,
     };
     let inflow = Inflow {
         reader: Reader::new(incoming),
@@ -314,18 +322,46 @@ impl Outflow {
             side::send(&self.side, fds)?;
             fds.clear();
         }
-        let wrote = self
-            .writer
-            .write(bytes)
-            .inspect_err(|refused| self.shared.note(*refused))?;
-        if wrote.ring {
+        match self.writer.write(bytes) {
+            Ok(wrote) => {
+                self.wrote(wrote);
+                Ok(wrote.len)
+            }
+            Err(refused) => {
+                // There will be room when the reader is awake.
+                self.ring();
+                self.shared.note(refused);
+                Err(refused.into())
+            }
+        }
+    }
+
+    fn wrote(&mut self, wrote: Wrote) {
+        if let Some((since, len)) = &mut self.due {
+            *len += wrote.len;
+            if *len >= BELL_AT || since.elapsed() >= BELL_AFTER {
+                self.ring();
+            }
+        } else if wrote.ring {
+            self.due = Some((Instant::now(), wrote.len));
+        }
+    }
+
+    /// Whether the reader sleeps and has not been rung for.
+    pub(in crate::link) fn is_due(&self) -> bool {
+        self.due.is_some()
+    }
+
+    /// Wakes the reader if it sleeps, for all that was written.
+    pub(in crate::link) fn ring(&mut self) {
+        if self.due.take().is_some() {
             self.shared.ring();
         }
-        Ok(wrote.len)
     }
 
     /// The peer reads what was written, then the end of file.
     pub(in crate::link) fn finish(self) {
+        // Dropped, it rings where that is due.
         if close(self.writer.lane()) {
             self.shared.ring();
         }
@@ -335,6 +371,12 @@ impl Outflow {
     pub(in crate::link) fn release(&mut self) {
         // A ring whose pages are kept works as well.
         let _ = self.writer.release();
+    }
+}
+
+impl Drop for Outflow {
+    fn drop(&mut self) {
+        self.ring();
     }
 }
 
