@@ -16,12 +16,13 @@ use crate::wire::attach::Payload;
 use crate::wire::control::{Attach, Birth, BodyKind, ChildId, Done, Down, Up};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::OnceLock;
+use std::task::{Context, Poll, ready};
 use tokio::sync::watch;
-use tokio::task::coop::consume_budget;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{LocalSet, spawn_local, yield_now};
 
 use super::peer;
 use super::port::Port;
@@ -321,29 +322,21 @@ impl Life {
             return;
         };
         let fault = loop {
-            let next = tokio::select! {
+            let turn = tokio::select! {
                 biased;
-                next = driver.next() => next,
+                turn = poll_fn(|cx| poll_turn(&port, &serves, &mut driver, cx)) => turn,
                 () = port.drain.notified() => {
                     // Everything readable was taken before this branch was looked at.
                     port.drained.notify_one();
                     continue;
                 }
             };
-            match next {
-                Some(Ok(frame)) => match port.accept(frame) {
-                    Ok(Some(message)) => {
-                        serves.clone().deliver(message);
-                        // A client that reads no answers gets no more work done, and none keeps this process from
-                        // what others say.
-                        driver.room().await;
-                        consume_budget().await;
-                    }
-                    Ok(None) => {}
-                    Err(fault) => break Some(fault),
-                },
-                Some(Err(error)) => break Some(error.to_string()),
-                None => break None,
+            match turn {
+                // None keeps this process from what others say.
+                Turn::Over => yield_now().await,
+                // A client that reads no answers gets no more work done.
+                Turn::Crowded => driver.room().await,
+                Turn::End(fault) => break fault,
             }
         };
         if let Some(fault) = fault {
@@ -359,6 +352,44 @@ impl Life {
     fn abandoned(&self) -> ! {
         std::process::exit(ABANDONED)
     }
+}
+
+/// How many frames of one link are taken before others have their turn.
+const AT_ONCE: usize = 128;
+
+/// Why a link is not read any further.
+enum Turn {
+    /// Others are to have theirs.
+    Over,
+    /// Its client reads no answers.
+    Crowded,
+    /// It yields nothing more, because of a fault of the client's where there is one.
+    End(Option<String>),
+}
+
+/// Takes the messages of a link until there are none.
+fn poll_turn(
+    port: &Rc<Port>,
+    serves: &Rc<dyn Serve>,
+    driver: &mut Driver,
+    cx: &mut Context<'_>,
+) -> Poll<Turn> {
+    for _ in 0..AT_ONCE {
+        let accepted = match ready!(driver.poll_next(cx)) {
+            Some(Ok(frame)) => port.accept(frame),
+            Some(Err(error)) => Err(error.to_string()),
+            None => return Poll::Ready(Turn::End(None)),
+        };
+        match accepted {
+            Ok(Some(message)) => serves.clone().deliver(message),
+            Ok(None) => {}
+            Err(fault) => return Poll::Ready(Turn::End(Some(fault))),
+        }
+        if driver.is_crowded() {
+            return Poll::Ready(Turn::Crowded);
+        }
+    }
+    Poll::Ready(Turn::Over)
 }
 
 /// Waits until this process is told to stop. A service or task that calls it is not cancelled by a stop any more: it

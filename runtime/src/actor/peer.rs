@@ -144,7 +144,7 @@ impl Peer {
                 Err(_) => tokio::select! {
                     biased;
                     answer = &mut answered => answer,
-                    cycle = self.wait(number.get(), method, holds) => return Err(cycle),
+                    cycle = Box::pin(self.wait(number.get(), method, holds)) => return Err(cycle),
                 },
             },
         };
@@ -218,7 +218,8 @@ impl Peer {
         loop {
             let conn = match self.live() {
                 Some(conn) => conn,
-                None => self.connect().await?,
+                // Boxed, as are the other rare ways of a call: what every call moves about stays small.
+                None => Box::pin(self.connect()).await?,
             };
             posting
                 .iter()

@@ -296,7 +296,7 @@ impl Message {
 
     /// Its end.
     pub(crate) fn settle(&self, outcome: Outcome) {
-        self.port.running.borrow_mut().remove(&self.seq);
+        self.runs_no_more();
         match outcome {
             Outcome::Value(payload) => self.answer(Kind::Reply, 0, payload),
             Outcome::Failed(payload) => self.answer(Kind::Failed, 0, payload),
@@ -311,8 +311,16 @@ impl Message {
 
     /// Sends the last part of the answer of a chunk, and how long it took.
     pub(crate) fn finish(&self, body: Payload, nanos: u64) {
-        self.port.running.borrow_mut().remove(&self.seq);
+        self.runs_no_more();
         self.answer(Kind::Reply, nanos, body);
+    }
+
+    fn runs_no_more(&self) {
+        let mut running = self.port.running.borrow_mut();
+        // Most messages are handled at once, and never were in there.
+        if !running.is_empty() {
+            running.remove(&self.seq);
+        }
     }
 
     fn fault(&self, error: &Error) {

@@ -4,7 +4,7 @@ use super::idle::Idle;
 use super::inbox::Inbox;
 use super::outbox::Flushed;
 use super::port::Port;
-use super::sender::Sender;
+use super::sender::{ROOM, Sender};
 use super::{Incoming, LinkError};
 use crate::os::socket::Received;
 use crate::wire::frame::FrameCodec;
@@ -155,6 +155,11 @@ impl Driver {
                 Flushed::Stalled => {}
             }
         }
+    }
+
+    /// Whether more is queued than should be added to.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.sender.queued() >= ROOM
     }
 
     /// Waits until less than 1 MiB is queued, and writes meanwhile: it is the driver that does.

@@ -14,7 +14,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::os::socket::MAX_DESCRIPTORS;
 use crate::wire::codec;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
@@ -189,13 +189,54 @@ fn detach(place: u32) -> Result<Arc<OwnedFd>, Missing> {
     taken.ok_or(Missing::Taken(place))
 }
 
+/// A message of at most this size shares its memory with others that were encoded about the same time.
+const SMALL: usize = 512;
+
+/// How much memory they share.
+const SHARED: usize = 16 << 10;
+
+/// The buffer that messages of this thread are encoded into, one at a time; a message within another gets a fresh one.
+struct Scratch(Vec<u8>);
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static SMALL_ONES: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
+impl Scratch {
+    fn take() -> Self {
+        Scratch(SCRATCH.take())
+    }
+
+    /// What was encoded: small messages are copied, and cost no allocation of their own.
+    fn bytes(mut self) -> Bytes {
+        if self.0.len() > SMALL {
+            return std::mem::take(&mut self.0).into();
+        }
+        SMALL_ONES.with_borrow_mut(|small| {
+            if small.capacity() < self.0.len() && !small.try_reclaim(SHARED) {
+                *small = BytesMut::with_capacity(SHARED);
+            }
+            small.extend_from_slice(&self.0);
+            small.split().freeze()
+        })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        self.0.clear();
+        SCRATCH.set(std::mem::take(&mut self.0));
+    }
+}
+
 impl Payload {
     /// What `encode` writes and attaches.
     pub(crate) fn encode(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Payload> {
-        let mut out = Vec::new();
-        let ((), fds) = collect(|| encode(&mut out))?;
+        let mut scratch = Scratch::take();
+        let ((), fds) = collect(|| encode(&mut scratch.0))?;
         Ok(Payload {
-            bytes: out.into(),
+            bytes: scratch.bytes(),
             fds,
         })
     }
