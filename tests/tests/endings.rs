@@ -80,6 +80,19 @@ impl Caller {
     async fn look_back(&self) -> Result<u64, CallError> {
         self.peer.as_ref().expect("a peer").get().await
     }
+    /// Holds the actor up until it dies; in its next life calls that one.
+    #[idempotent]
+    async fn hold_then_call(&mut self, peer: CallerRef, held: Marker) -> Result<u64, CallError> {
+        if held.reach() == 0 {
+            std::future::pending::<()>().await;
+        }
+        peer.set().await
+    }
+    /// Has its peer do that.
+    async fn pass_on(&mut self, at: Marker, everybody: u64) -> Result<u64, CallError> {
+        let peer = self.peer.as_ref().expect("a peer");
+        peer.cross(at, everybody).await.map_err(flat_or_cycle)
+    }
     /// Waits until everybody is there, then calls its peer, which does the same.
     async fn cross(&mut self, at: Marker, everybody: u64) -> Result<u64, CallError> {
         at.reach();
@@ -103,6 +116,14 @@ fn flat(error: CallError<CallError>) -> CallError {
         CallError::Timeout => CallError::Timeout,
         CallError::Cycle { path, .. } => panic!("a cycle that was found one call too late: {path:?}"),
         other => panic!("{other}"),
+    }
+}
+
+fn flat_or_cycle(error: CallError<CallError>) -> CallError {
+    match error {
+        CallError::Failed(error) => error,
+        CallError::Cycle { path, .. } => panic!("the call that runs was ended: {path:?}"),
+        other => flat(other),
     }
 }
 
@@ -178,6 +199,22 @@ async fn ten_thousand_calls_that_are_dropped_at_once_leave_nothing_behind() {
         journal.read().len() as u64 == at.count()
     })
     .await;
+}
+
+#[procession::test]
+async fn a_call_that_is_not_polled_keeps_no_other_from_its_actor() {
+    let circle = circle(&Journal::new(), 1).await;
+    let named = CallerRef::named("c0");
+    // It begins to connect, and is left alone.
+    let mut first = pin!(named.set().into_future());
+    assert!(poll_immediate(&mut first).await.is_none());
+    assert_eq!(within("a second call", named.get()).await, Ok(7));
+    within("a death", circle[0].kill()).await.expect("it");
+    let mut again = pin!(named.set().into_future());
+    let _ = poll_immediate(&mut again).await;
+    assert_eq!(within("a third call", named.get()).await, Ok(7));
+    assert!(within("the first call", first).await.is_ok());
+    assert_eq!(within("the one in between", again).await, Ok(8));
 }
 
 #[procession::test]
@@ -269,6 +306,51 @@ async fn calls_that_cross_each_other_do_not_wait_for_ever() {
             n - 1,
             "{ends:?}"
         );
+        for caller in &circle {
+            within("stop", caller.stop()).await.expect("an end");
+        }
+    }
+}
+
+#[procession::test]
+async fn calls_that_cross_behind_a_call_that_runs_do_not_wait_for_ever() {
+    let circle = circle(&Journal::new(), 3).await;
+    let at = Marker::new();
+    let calls = [
+        // This runs in the second, which calls the third, which calls the first.
+        circle[0].pass_on(at.clone(), 2).into_future(),
+        circle[2].cross(at.clone(), 2).into_future(),
+    ];
+    let begin = Instant::now();
+    let ends = within("the calls", join_all(calls)).await;
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    let cycles = ends.iter().filter(
+        |end| matches!(end, Err(CallError::Failed(CallError::Cycle { path, .. })) if path.len() == 4),
+    );
+    assert_eq!(cycles.count(), 1, "{ends:?}");
+    assert_eq!(ends.iter().filter(|end| **end == Ok(8)).count(), 1, "{ends:?}");
+}
+
+#[procession::test]
+async fn calls_that_cross_after_a_restart_do_not_wait_for_ever() {
+    // Which of the two calls the next incarnation takes first is its own affair: in most rounds they cross.
+    for _ in 0..5 {
+        let (journal, at, held) = (Journal::new(), Marker::new(), Marker::new());
+        let circle = circle(&journal, 2).await;
+        let holds = circle[1].hold_then_call(circle[0].clone(), held.clone());
+        let holds = tokio::spawn(holds.into_future());
+        held.reached(1).await;
+        // It waits for the second, and goes on to do so for its next incarnation.
+        let waits = tokio::spawn(circle[0].cross(at.clone(), 1).into_future());
+        at.reached(1).await;
+        // Its wait is known to the host by then, or becomes so afterwards: both have to do.
+        within("a moment", circle[1].in_flight()).await.expect("a count");
+        let begin = Instant::now();
+        within("a death", circle[1].kill()).await.expect("it");
+        let ends = within("the calls", join(holds, waits)).await;
+        let ends = [ends.0.expect("an end"), ends.1.expect("an end")];
+        assert!(begin.elapsed() < Duration::from_secs(10), "{ends:?}");
+        assert!(ends.contains(&Ok(8)), "{ends:?}");
         for caller in &circle {
             within("stop", caller.stop()).await.expect("an end");
         }

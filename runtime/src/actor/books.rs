@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind};
 use crate::exit::ExitReason;
 use crate::link::credit::Credit;
 use crate::wire::attach::Payload;
+use crate::wire::control::LinkId;
 use crate::wire::frame::{Flags, Head, Kind};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -25,6 +26,8 @@ pub(super) struct Books {
     backlog: VecDeque<Posting>,
     /// The connection over which the messages in the ledger were sent.
     pub(super) conn: Option<Arc<Conn>>,
+    /// That of the last one.
+    pub(super) link: Option<LinkId>,
     /// It takes new messages: those from before are on it.
     pub(super) live: bool,
     /// The number of the last message that was sent over it.

@@ -7,7 +7,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::wire::attach::Payload;
 use crate::wire::codec;
-use crate::wire::control::ChildId;
+use crate::wire::control::{ChildId, LinkId};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::fmt;
@@ -28,6 +28,8 @@ pub(crate) struct Step {
 /// A message that is being handled.
 #[derive(Debug, Clone)]
 pub(crate) struct Current {
+    /// The link that it came over, and its number there.
+    pub(crate) message: (LinkId, u64),
     /// When it is no longer wanted, in nanoseconds of the monotonic clock; 0: always wanted.
     pub(crate) deadline: u64,
     /// Who called whom, until this message.

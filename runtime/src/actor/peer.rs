@@ -26,6 +26,8 @@ use crate::wire::control::{
 };
 use crate::wire::frame::{Flags, Head, Kind};
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::{BoxFuture, WeakShared};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -47,14 +49,16 @@ type Key = (runtime::Id, Target);
 
 static PEERS: Mutex<Option<HashMap<Key, Weak<Peer>>>> = Mutex::new(None);
 
+type Connecting = WeakShared<BoxFuture<'static, Result<Arc<Conn>>>>;
+
 /// An actor, as one runtime of this process knows it.
 #[derive(Debug)]
 pub(crate) struct Peer {
     key: Key,
     row: u32,
     books: Mutex<Books>,
-    /// Whose turn it is to connect: first come, first served, so that messages keep their order.
-    turn: tokio::sync::Mutex<()>,
+    /// A connection that is being made. It belongs to all who wait for it, as none of them need be polled again.
+    connecting: Mutex<Option<Connecting>>,
 }
 
 /// What a call depends on beside its message.
@@ -85,7 +89,7 @@ impl Lease {
                 key: key.clone(),
                 row,
                 books: Mutex::default(),
-                turn: tokio::sync::Mutex::default(),
+                connecting: Mutex::default(),
             });
             table.insert(key, Arc::downgrade(&peer));
             peer
@@ -158,8 +162,17 @@ impl Peer {
     }
 
     /// Tells the control plane of a call that waits: completes if it waits for itself.
-    async fn wait(&self, number: u64, method: u32, holds: bool) -> Error {
-        let Some(wait) = self.describe_wait(number, method, holds) else {
+    async fn wait(self: &Arc<Self>, number: u64, method: u32, holds: bool) -> Error {
+        let link = loop {
+            let link = lock(&self.books).conn.as_ref().map(|conn| conn.link);
+            // Between two incarnations there is none; where there will be none, the call is about to end.
+            match link {
+                Some(link) => break link,
+                None if self.connect().await.is_ok() => {}
+                None => return std::future::pending().await,
+            }
+        };
+        let Some(wait) = self.describe_wait(link, number, method, holds) else {
             return std::future::pending().await;
         };
         let _told = Told(wait.wait);
@@ -171,20 +184,22 @@ impl Peer {
         }
     }
 
-    fn describe_wait(&self, number: u64, method: u32, holds: bool) -> Option<Wait> {
+    fn describe_wait(&self, link: LinkId, number: u64, method: u32, holds: bool) -> Option<Wait> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let link = lock(&self.books).conn.as_ref()?.link;
+        let (caller, current) = (child::identity()?, current::get()?);
         let exclusive = match row::at(self.row).map(|row| &row.entry) {
             Ok(Entry::Actor(actor)) => (actor.exclusive)(method),
             _ => true,
         };
         Some(Wait {
             wait: NEXT.fetch_add(1, Ordering::Relaxed),
+            target: self.key.1.clone(),
             link,
             number,
             exclusive,
+            within: current.message,
             holds,
-            name: format!("{}.{}", child::identity()?.name, current::get()?.method),
+            name: format!("{}.{}", caller.name, current.method),
         })
     }
 
@@ -267,7 +282,26 @@ impl Peer {
 
     /// The connection to the living incarnation; waits while there is none.
     pub(crate) async fn connect(self: &Arc<Self>) -> Result<Arc<Conn>> {
-        let _turn = self.turn.lock().await;
+        let connecting = {
+            let mut connecting = lock(&self.connecting);
+            let begun = connecting.as_ref().and_then(WeakShared::upgrade);
+            begun.unwrap_or_else(|| {
+                let begins = self.clone().make_connection().boxed().shared();
+                *connecting = begins.downgrade();
+                begins
+            })
+        };
+        connecting.await
+    }
+
+    async fn make_connection(self: Arc<Self>) -> Result<Arc<Conn>> {
+        let made = self.try_connect().await;
+        // It is known: whoever asks from now on means another one.
+        lock(&self.connecting).take();
+        made
+    }
+
+    async fn try_connect(self: &Arc<Self>) -> Result<Arc<Conn>> {
         loop {
             if let Some(conn) = self.live() {
                 return Ok(conn);
@@ -281,6 +315,7 @@ impl Peer {
             let request = Request::Introduce {
                 target: self.key.1.clone(),
                 row: self.row,
+                instead: lock(&self.books).link,
             };
             let conn = self.open(control::client().ask(request).await?)?;
             if self.replay(&conn).await.is_some() {
@@ -300,6 +335,7 @@ impl Peer {
         let conn = Conn::open(answered)?;
         let mut books = lock(&self.books);
         books.conn = Some(conn.clone());
+        books.link = Some(conn.link);
         books.live = false;
         books.sent = 0;
         drop(books);

@@ -150,6 +150,7 @@ fn invocation(message: &Message) -> Invocation {
 impl Message {
     fn as_current<A>(&self, method: &Method<A>) -> Current {
         Current {
+            message: (self.port.link, self.seq),
             deadline: self.deadline,
             ancestors: self.ancestors.clone(),
             method: method.name,

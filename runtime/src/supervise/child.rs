@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::exit::ExitReason;
-use crate::wire::control::{BodyKind, Cap, ChildId, Context, Done, Info, Introduced, State, Ticket};
+use crate::wire::control::{BodyKind, Cap, ChildId, Context, Done, Info, Introduced, LinkId, State, Ticket};
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -60,9 +60,16 @@ pub(crate) struct Process {
     /// An end whose last output is still being relayed.
     pub(super) relaying: Option<Who>,
     /// Who waits for a link to it, while it is not up.
-    pub(super) callers: Vec<Reply>,
+    pub(super) callers: Vec<Caller>,
     pub(super) killers: Vec<Reply>,
     pub(super) joiner: Joiner,
+}
+
+/// Whoever waits for a link.
+pub(crate) struct Caller {
+    pub(super) reply: Reply,
+    /// The link whose messages it is to carry on.
+    pub(super) instead: Option<LinkId>,
 }
 
 /// Whether anybody asks what a task came to.

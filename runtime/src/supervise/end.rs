@@ -149,7 +149,7 @@ impl Host {
         let not_started = starter.map(|starter| (starter.reply, child.not_started()));
         callers
             .into_iter()
-            .for_each(|caller| caller.answer(Err(stopped(&name))));
+            .for_each(|caller| caller.reply.answer(Err(stopped(&name))));
         below.into_iter().for_each(|child| self.retire(child));
         self.tell_of_supervisor(id);
         match not_started {
@@ -362,7 +362,7 @@ impl Host {
             Work::Process(mut process) => {
                 process.joiner.answer(child.last);
                 let callers = process.callers.into_iter();
-                callers.for_each(|caller| caller.answer(Err(stopped(&child.name))));
+                callers.for_each(|caller| caller.reply.answer(Err(stopped(&child.name))));
             }
         }
     }

@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-use super::child::FirstLink;
+use super::child::{Caller, FirstLink};
 use super::host::{Event, Host, Who, stopped};
 use super::letters::Progress;
 use super::life::Life;
@@ -44,12 +44,12 @@ struct Pair {
 
 impl Host {
     /// Links whoever asked to a child, as soon as that is up.
-    pub(super) fn introduce(&mut self, id: ChildId, caller: Reply) {
+    pub(super) fn introduce(&mut self, id: ChildId, caller: Caller) {
         let Some(child) = self.children.get_mut(&id).filter(|child| !child.ended) else {
-            return caller.answer(Err(stopped(self.name(id))));
+            return caller.reply.answer(Err(stopped(self.name(id))));
         };
         let Some(process) = child.process_mut() else {
-            return caller.answer(Err(Error::msg(format_args!(
+            return caller.reply.answer(Err(Error::msg(format_args!(
                 "`{}` is a supervisor: it takes no calls",
                 child.name
             ))));
@@ -57,14 +57,18 @@ impl Host {
         if !process.life.as_ref().is_some_and(Life::is_up) {
             return process.callers.push(caller);
         }
-        match self.join(id, &caller) {
+        let Caller { reply, instead } = caller;
+        match self.join(id, &reply) {
             Ok(pair) => {
+                if let Some(old) = instead {
+                    self.waits.moved(old, pair.introduced.link);
+                }
                 if let Some(life) = self.process_mut(id).and_then(|process| process.life.as_mut()) {
                     life.say(&Down::Attach(pair.attach), pair.theirs);
                 }
-                caller.deliver(Ok(Answer::Introduced(pair.introduced)), pair.ours, pair.fate);
+                reply.deliver(Ok(Answer::Introduced(pair.introduced)), pair.ours, pair.fate);
             }
-            Err(error) => caller.answer(Err(error.context("no link could be made"))),
+            Err(error) => reply.answer(Err(error.context("no link could be made"))),
         }
     }
 
@@ -271,10 +275,6 @@ fn is_refused(error: &io::Error) -> bool {
 }
 
 impl Link {
-    pub(super) fn server(&self) -> ChildId {
-        self.server
-    }
-
     /// The number of the last message that has begun.
     pub(super) fn begun(&self, life: &Life) -> u64 {
         life.page.begun(self.slot as usize).unwrap_or(0)

@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
-use super::child::{Child, Joiner, Process, Starter, Supervisor, Work};
+use super::child::{Caller, Child, Joiner, Process, Starter, Supervisor, Work};
 use super::decide::{self, Decider};
 use super::host::{Host, Who, stopped};
 use super::life::Life;
@@ -166,8 +166,8 @@ impl Host {
                 self.abandon(by, ticket);
                 reply.answer(Ok(Answer::Done));
             }
-            Request::Introduce { target, row } => match self.find(&target, context, Some(row)) {
-                Ok(id) => self.introduce(id, reply),
+            Request::Introduce { target, row, instead } => match self.find(&target, context, Some(row)) {
+                Ok(id) => self.introduce(id, Caller { reply, instead }),
                 Err(error) => reply.answer(Err(error)),
             },
             Request::Lookup { name, row } => {
@@ -230,7 +230,7 @@ impl Host {
                 self.kill_after(by, link, number, grace);
                 reply.answer(Ok(Answer::Done));
             }
-            Request::Waits(wait) => self.waits(by, wait, reply),
+            Request::Waits(wait) => self.waits(by, wait, context, reply),
             Request::WaitsNoMore { wait } => {
                 self.waits_no_more(by, wait);
                 reply.answer(Ok(Answer::Done));

@@ -1,11 +1,11 @@
 //! Calls that wait for each other: found by the waits that processes report, once a call has waited for a while.
 //!
-//! A wait goes from the message that is handled to the call that its handler made. It is stuck behind another wait where
-//! the call has not begun, and a message that the callee handles, and that waits itself, keeps it from beginning: one of
-//! the two runs alone. A round of such waits never ends by itself, so the wait that closes it is told. Pure, but for the
-//! look at whether a call has begun.
+//! A wait goes from the message that is handled to the call that its handler made. Where the call has begun, it is for
+//! the wait of its own handler, if that waits. Where it has not, it is stuck behind each message that the callee handles
+//! and that waits itself, if one of the two runs alone. A round of such waits never ends by itself, so the wait that
+//! closes it is told. Pure, but for the look at whether a call has begun.
 
-use crate::wire::control::{Answer, ChildId, LinkId, Wait};
+use crate::wire::control::{Answer, ChildId, Context, LinkId, Wait};
 use std::collections::HashMap;
 
 use super::host::Host;
@@ -29,21 +29,31 @@ struct Edge {
     to: ChildId,
     link: LinkId,
     number: u64,
+    /// The message that waits.
+    within: (LinkId, u64),
     /// Whether the call will run alone, and whether the message that waits does.
     exclusive: bool,
     holds: bool,
     name: String,
 }
 
+/// A wait, as it is now.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Now<'e> {
+    edge: &'e Edge,
+    /// The call has not begun.
+    stuck: bool,
+}
+
 /// The path of a round of waits that `start` closes, if it does.
-fn round<'e>(start: &'e Edge, edges: &'e [&'e Edge]) -> Option<Vec<&'e Edge>> {
+fn round<'e>(start: Now<'e>, all: &[Now<'e>]) -> Option<Vec<&'e Edge>> {
     let mut stack = vec![vec![start]];
-    let mut seen: Vec<&Edge> = Vec::new();
+    let mut seen: Vec<Now<'_>> = Vec::new();
     while let Some(path) = stack.pop() {
         let last = *path.last()?;
-        for next in edges.iter().copied().filter(|next| last.is_behind(next)) {
+        for next in all.iter().copied().filter(|next| last.is_for(next.edge)) {
             if next == start {
-                return Some(path);
+                return Some(path.iter().map(|now| now.edge).collect());
             }
             if !seen.contains(&next) {
                 seen.push(next);
@@ -54,17 +64,30 @@ fn round<'e>(start: &'e Edge, edges: &'e [&'e Edge]) -> Option<Vec<&'e Edge>> {
     None
 }
 
-impl Edge {
-    /// Whether this call cannot begin before that message is done.
-    fn is_behind(&self, other: &Edge) -> bool {
-        self.to == other.from && (self.exclusive || other.holds)
+impl Waits {
+    /// What came over one link comes over another from now on.
+    pub(super) fn moved(&mut self, from: LinkId, to: LinkId) {
+        let edges = self.0.values_mut().map(|waiting| &mut waiting.edge);
+        edges
+            .filter(|edge| edge.link == from)
+            .for_each(|edge| edge.link = to);
+    }
+}
+
+impl Now<'_> {
+    /// Whether this wait cannot end before that one does.
+    fn is_for(&self, other: &Edge) -> bool {
+        match self.stuck {
+            true => self.edge.to == other.from && (self.edge.exclusive || other.holds),
+            false => other.within == (self.edge.link, self.edge.number),
+        }
     }
 }
 
 impl Host {
     /// A call that was made within a message of a child has waited for a while.
-    pub(super) fn waits(&mut self, by: Option<ChildId>, wait: Wait, reply: Reply) {
-        let to = self.links.get(&wait.link).map(|link| link.server());
+    pub(super) fn waits(&mut self, by: Option<ChildId>, wait: Wait, context: Context, reply: Reply) {
+        let to = self.find_any(&wait.target, context).ok();
         let (Some(from), Some(to)) = (by, to) else {
             return reply.answer(Ok(Answer::Done));
         };
@@ -72,6 +95,8 @@ impl Host {
             wait,
             link,
             number,
+            target: _,
+            within,
             exclusive,
             holds,
             name,
@@ -81,13 +106,18 @@ impl Host {
             to,
             link,
             number,
+            within,
             exclusive,
             holds,
             name,
         };
-        let stuck = self.waits.0.values().map(|waiting| &waiting.edge);
-        let stuck: Vec<_> = stuck.chain([&edge]).filter(|edge| self.is_stuck(edge)).collect();
-        match round(&edge, &stuck) {
+        let now = |edge| {
+            let stuck = self.is_stuck(edge);
+            Now { edge, stuck }
+        };
+        let others = self.waits.0.values().map(|waiting| &waiting.edge);
+        let all: Vec<_> = others.chain([&edge]).map(now).collect();
+        match round(now(&edge), &all) {
             Some(path) => {
                 let names = path.iter().chain([&path[0]]).map(|edge| edge.name.clone());
                 reply.answer(Ok(Answer::Cycle(names.collect())));
@@ -108,13 +138,13 @@ impl Host {
         self.waits.0.retain(|(by, _), _| *by != Some(who));
     }
 
-    /// Whether a wait is one for a call that has not begun.
+    /// Whether a wait is one for a call that has not begun. One whose link is gone has not, or is about to be told.
     fn is_stuck(&self, edge: &Edge) -> bool {
         let begun = self.links.get(&edge.link).and_then(|link| {
             let life = self.process(edge.to)?.life.as_ref()?;
             Some(link.begun(life))
         });
-        begun.is_some_and(|begun| begun < edge.number)
+        begun.is_none_or(|begun| begun < edge.number)
     }
 }
 
@@ -128,6 +158,7 @@ mod tests {
             to: ChildId(to),
             link: LinkId(from * 100 + to),
             number: 1,
+            within: (LinkId(0), 0),
             exclusive,
             holds,
             name: format!("{from}"),
@@ -135,8 +166,37 @@ mod tests {
     }
 
     fn closes(edges: &[Edge]) -> bool {
-        let all: Vec<_> = edges.iter().collect();
-        round(&edges[edges.len() - 1], &all).is_some()
+        closes_where(edges, |_| true)
+    }
+
+    fn closes_where(edges: &[Edge], stuck: impl Fn(&Edge) -> bool) -> bool {
+        let now = |edge| Now {
+            edge,
+            stuck: stuck(edge),
+        };
+        let all: Vec<_> = edges.iter().map(now).collect();
+        round(all[all.len() - 1], &all).is_some()
+    }
+
+    #[test]
+    fn a_round_that_goes_through_calls_that_run_is_found() {
+        // The first waits for its own call to the second, which waits for the third, where the first is called.
+        let runs = edge(1, 2, true, true);
+        let its = Edge {
+            within: (runs.link, runs.number),
+            ..edge(2, 3, true, true)
+        };
+        let edges = [runs.clone(), its, edge(3, 1, true, true)];
+        assert!(closes_where(&edges, |edge| *edge != runs));
+        // Another message of the second waits there: the first does not wait for that.
+        let other = Edge {
+            within: (runs.link, 2),
+            ..edges[1].clone()
+        };
+        assert!(!closes_where(
+            &[runs.clone(), other, edges[2].clone()],
+            |edge| *edge != runs
+        ));
     }
 
     #[test]

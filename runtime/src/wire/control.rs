@@ -196,12 +196,15 @@ pub(crate) struct Bequeathed {
 pub(crate) struct Wait {
     /// Its number, as the process that waits counts them.
     pub(crate) wait: u64,
+    pub(crate) target: Target,
     pub(crate) link: LinkId,
-    /// The number of its message on the link.
+    /// The number of its message on the link, and on those that come instead of it.
     pub(crate) number: u64,
     /// Whether it will run alone where it is handled.
     pub(crate) exclusive: bool,
-    /// Whether the message that it was made within runs alone.
+    /// The message that it was made within: the link that this came over, and its number there.
+    pub(crate) within: (LinkId, u64),
+    /// Whether that runs alone.
     pub(crate) holds: bool,
     /// The actor and method that wait.
     pub(crate) name: String,
@@ -333,7 +336,12 @@ pub(crate) enum Request {
     /// Nobody waits any more for what was started with this ticket: it is stopped.
     Abandon { ticket: Ticket },
     /// A link to an actor whose row is this one. Waits while it restarts. Answer: `Introduced`.
-    Introduce { target: Target, row: u32 },
+    Introduce {
+        target: Target,
+        row: u32,
+        /// The link whose messages it is to carry on.
+        instead: Option<LinkId>,
+    },
     /// Who has that name now, if its row is this one. Answer: `Found`.
     Lookup { name: String, row: u32 },
     /// Wait for the end of a child for good. Answer: `Ended`.
