@@ -37,6 +37,7 @@
 #![warn(missing_docs)]
 
 mod backtrace;
+mod crash;
 mod error;
 mod exit;
 pub mod prelude;

@@ -97,3 +97,12 @@ fn child(newborn: Newborn) -> ! {
     let newborn = crate::process::tests::claim(newborn);
     crate::app::child::run(newborn)
 }
+
+/// The names of the places at which a process can be told to die.
+#[cfg(feature = "crash-points")]
+pub fn crash_points() -> Vec<String> {
+    crate::crash::Point::ALL
+        .iter()
+        .map(|point| format!("{point:?}"))
+        .collect()
+}

@@ -8,6 +8,7 @@ pub mod fault;
 pub mod journal;
 pub mod marker;
 pub mod misuse;
+pub mod oracle;
 pub mod proc;
 pub mod program;
 

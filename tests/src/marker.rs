@@ -32,7 +32,8 @@ impl Marker {
         }
     }
 
-    pub(crate) fn path(&self) -> &std::path::Path {
+    /// Its file.
+    pub fn path(&self) -> &std::path::Path {
         &self.path
     }
 

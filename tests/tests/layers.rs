@@ -22,7 +22,7 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// Words that every floor may use. They themselves use the ground floor alone.
-const VOCABULARY: &[&str] = &["backtrace", "error", "exit"];
+const VOCABULARY: &[&str] = &["backtrace", "crash", "error", "exit"];
 
 /// Where floors are wired together, and what users see: above all floors.
 const ROOT: &[&str] = &["lib", "prelude", "private"];

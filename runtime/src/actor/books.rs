@@ -4,6 +4,7 @@
 //! Everything here happens under one lock of the [`Peer`](super::peer::Peer), so that the order of numbers is the order
 //! on the link. Nothing here waits.
 
+use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind};
 use crate::exit::ExitReason;
 use crate::link::credit::Credit;
@@ -81,12 +82,15 @@ impl Books {
         let Posting { letter, mut waiter } = posting.take()?;
         let (mut head, body) = (letter.head(), letter.body.clone());
         let told = waiter.as_mut().and_then(|waiter| waiter.number.take());
+        crash::at(Point::BeforeEntry);
         head.seq = self.ledger.accept(letter, waiter);
+        crash::at(Point::Entered);
         if conn.sender.send(head, body.bytes, body.fds).is_err() {
             let withdrawn = self.ledger.withdraw();
             *posting = withdrawn.map(|(letter, waiter)| Posting { letter, waiter });
             return None;
         }
+        crash::at(Point::Queued);
         self.sent = head.seq;
         if let Some(told) = told {
             told.store(head.seq, Ordering::Relaxed);

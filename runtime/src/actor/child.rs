@@ -5,6 +5,7 @@
 //! panicked; the host is gone. Whatever the way, what it had accepted for others is pushed out first where that can be
 //! done. It leaves by `exit`, so that what the user registered for that runs.
 
+use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exit::ExitReason;
 use crate::link::{self, Driver, Transport};
@@ -105,6 +106,8 @@ async fn born(newborn: Newborn, worker: WorkerBody, observe: Observe) -> i32 {
     let Some((mut birth, fds)) = first(&mut driver).await else {
         return ABANDONED;
     };
+    crash::enter(&birth.name);
+    crash::at(Point::Named);
     observe(&birth, log);
     control::enter(birth.context);
     let identity = Identity {
@@ -137,10 +140,12 @@ async fn born(newborn: Newborn, worker: WorkerBody, observe: Observe) -> i32 {
     }
     spawn_local(life.clone().listen(driver));
     life.page.set_phase(Phase::Initialising);
+    crash::at(Point::Initialising);
     let code = life.run(worker, input).await;
     peer::flush().await;
     life.page.set_phase(Phase::Ending);
     life.remote.said().await;
+    crash::at(Point::Ending);
     code
 }
 
@@ -235,6 +240,7 @@ impl Life {
 
     fn stopped(&self) -> i32 {
         self.remote.say(&Up::Stopped);
+        crash::at(Point::SaidStopped);
         0
     }
 
@@ -243,11 +249,13 @@ impl Life {
         *self.serves.borrow_mut() = Some(serves.clone());
         self.page.set_phase(Phase::Ready);
         self.remote.say(&Up::Ready);
+        crash::at(Point::SaidReady);
         let early = std::mem::take(&mut *self.early.borrow_mut());
         for (attach, fds) in early {
             self.attach(attach, fds);
         }
         self.told_to_stop().await;
+        crash::at(Point::StopHeard);
         // What was sent before the stop was is on the links by now, and counts.
         for port in self.ports.borrow().iter() {
             port.drain.notify_one();
@@ -255,10 +263,13 @@ impl Life {
         for port in self.open_ports() {
             port.drained.notified().await;
         }
+        crash::at(Point::Drained);
         serves.stop(ExitReason::Shutdown).await;
+        crash::at(Point::Terminated);
         for port in self.open_ports() {
             port.flushed().await;
         }
+        crash::at(Point::AnswersFlushed);
         self.stopped()
     }
 
@@ -307,6 +318,7 @@ impl Life {
             Ok((sender, driver)) => {
                 let port = Port::new(self.remote, attach, sender, settings);
                 self.ports.borrow_mut().push(port.clone());
+                crash::at(Point::Attached);
                 spawn_local(self.clone().receive(port, driver));
             }
             Err(error) => {

@@ -12,6 +12,7 @@
 //! **The end.** When the last ref is dropped the connection closes, once everything that was accepted has begun: until
 //! then it might have to be sent again. The peer asks the actor for word of that.
 
+use crate::crash::{self, Point};
 use crate::error::{CallError, Error, ErrorKind, Result};
 use crate::link::Incoming;
 use crate::link::credit::{Credit, Refused};
@@ -352,6 +353,7 @@ impl Peer {
                 let next = books.ledger.next_after(sent);
                 let next = next.map(|(number, letter)| (number, letter.cost()));
                 if next.is_none() {
+                    crash::at(Point::GoingLive);
                     books.live = books.is_current(conn);
                     books.drain_backlog();
                     let idle = books.rest();
@@ -361,8 +363,10 @@ impl Peer {
                 next
             };
             let Some((number, cost)) = next else {
+                crash::at(Point::Live);
                 return Some(());
             };
+            crash::at(Point::Replaying);
             conn.window.take(cost).await.ok()?;
             let mut books = lock(&self.books);
             match books.ledger.next_after(sent) {
@@ -375,6 +379,7 @@ impl Peer {
                     conn.sender.send(head, bytes, fds).ok()?;
                     sent = number;
                     books.sent = number;
+                    crash::at(Point::Replayed);
                 }
                 // It was taken back in the meantime.
                 _ => conn.window.put_back(cost),
@@ -460,6 +465,7 @@ impl Peer {
             return Ok(());
         }
         // One that is not waited for was taken back.
+        crash::at(Point::ReplyHeard);
         let waiter = match flags.contains(Flags::EARLY) {
             true => books.ledger.answer_early(seq),
             false => books.ledger.answer(seq),
@@ -468,6 +474,7 @@ impl Peer {
         let idle = books.rest_if_empty();
         drop(books);
         drop(idle);
+        crash::at(Point::ReplySettled);
         if let Some(waiter) = waiter {
             waiter.end(reply);
         }
@@ -487,10 +494,12 @@ impl Peer {
         if !books.is_current(conn) {
             return Ok(());
         }
+        crash::at(Point::CreditHeard);
         books.drain_backlog();
         if begun > 0 {
             books.ledger.begun(begun).map_err(|error| error.to_string())?;
         }
+        crash::at(Point::CreditSettled);
         let idle = books.rest_if_empty();
         drop(books);
         drop(idle);
@@ -516,6 +525,7 @@ impl Peer {
             drop(books);
             return drop(left);
         };
+        crash::at(Point::FateHeard);
         let obituary = Obituary {
             begun: fate.begun,
             unfinished: fate.unfinished.as_deref(),
@@ -524,6 +534,7 @@ impl Peer {
         let verdicts = books.ledger.die(obituary, control::client().settings().poisonous);
         books.death = (!fate.reason.is_normal()).then(|| fate.reason.clone());
         drop(books);
+        crash::at(Point::Buried);
         for verdict in verdicts {
             self.pronounce(verdict, &fate);
         }
@@ -617,6 +628,7 @@ impl Peer {
             };
             // A link that is closed has nothing left to cancel.
             let _ = conn.sender.send(head, Bytes::new(), Vec::new());
+            crash::at(Point::Cancelled);
         }
         let idle = books.rest_if_empty();
         drop(books);
@@ -692,7 +704,9 @@ pub(crate) async fn flush() {
     for peer in &peers {
         peer.flushed().await;
     }
+    crash::at(Point::PeersFlushed);
     control::client().bequeath(peers.iter().flat_map(|peer| peer.bequests()));
+    crash::at(Point::Bequeathed);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

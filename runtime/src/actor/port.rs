@@ -1,5 +1,6 @@
 //! The actor's side of a link: messages in, answers out.
 
+use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind};
 use crate::link::credit::{Credit, Granter};
 use crate::link::{self, Incoming};
@@ -109,6 +110,7 @@ impl Port {
         } = frame.head;
         match kind {
             Kind::Request | Kind::Tell => {
+                crash::at(Point::Received);
                 // There are gaps: messages that were settled before this link was made.
                 if seq <= self.last.get() || seq > MOST {
                     return Err(format!("message {seq} after message {}", self.last.get()));
@@ -126,6 +128,7 @@ impl Port {
                     true => ancestors(&mut body)?,
                     false => Rc::default(),
                 };
+                crash::at(Point::Accepted);
                 Ok(Some(Message {
                     port: self.clone(),
                     seq,
@@ -141,6 +144,7 @@ impl Port {
                 }))
             }
             Kind::Cancel => {
+                crash::at(Point::CancelRead);
                 let cancelled = self.running.borrow_mut().remove(&seq);
                 if let Some(work) = cancelled {
                     work.cancel();
@@ -172,6 +176,7 @@ impl Port {
         if asked {
             self.asked.set(false);
         }
+        crash::at(Point::CreditDue);
         // A window of bytes is far below 4 GiB.
         let aux = (u64::from(credit.messages) << 32) | credit.bytes;
         let head = Head {
@@ -181,6 +186,7 @@ impl Port {
             ..Head::new(Kind::Credit)
         };
         self.send(head, Payload::default());
+        crash::at(Point::CreditQueued);
     }
 
     fn send(&self, head: Head, body: Payload) {
@@ -257,6 +263,7 @@ impl Message {
         });
         self.port.begun.set(self.seq);
         self.leave();
+        crash::at(Point::Begun);
         running
     }
 
@@ -296,12 +303,14 @@ impl Message {
 
     /// Its end.
     pub(crate) fn settle(&self, outcome: Outcome) {
+        crash::at(Point::Handled);
         self.runs_no_more();
         match outcome {
             Outcome::Value(payload) => self.answer(Kind::Reply, 0, payload),
             Outcome::Failed(payload) => self.answer(Kind::Failed, 0, payload),
             Outcome::Fault(error) => self.fault(&error),
         }
+        crash::at(Point::Answered);
     }
 
     /// Sends a part of the answer of a chunk.

@@ -2,6 +2,7 @@
 
 use super::outbox::{Batch, Flushed, Queue};
 use super::port::Sink;
+use crate::crash::{self, Point};
 use crate::os::socket::MAX_DESCRIPTORS;
 use crate::wire::attach::Descriptors;
 use crate::wire::frame::{FrameCodec, FrameError, HEADER, Head};
@@ -319,6 +320,7 @@ impl Sender {
     }
 
     fn written(&self, n: usize) {
+        crash::at(Point::FramesWritten);
         self.0.blocked.store(false, Ordering::Release);
         self.0.n_written.fetch_add(n as u64, Ordering::AcqRel);
         self.0.progress.notify_waiters();

@@ -14,6 +14,7 @@ use super::mode::StartMode;
 use super::page::{Page, Phase};
 use super::request::{Role, Welcome};
 use super::server;
+use crate::crash::{self, Point};
 use crate::os::init_array::{Rest, before_main};
 use crate::os::passing::{self, Wait};
 use crate::os::{credentials, descriptors, environ, group, signal};
@@ -102,6 +103,8 @@ pub(crate) fn trigger_for_images() -> &'static str {
 
 /// Runs a child to its end. Called on the way out of the fork server's clone, or of a triggered image.
 pub(crate) fn be_born(newborn: Newborn) -> ! {
+    crash::enter("newborn");
+    crash::at(Point::Born);
     last_words::write_to(&newborn.page);
     newborn.page.set_phase(Phase::Entered);
     let child = private::wiring().child;

@@ -14,6 +14,7 @@
 //!
 //! It is sparse: an idle child touches one page of it.
 
+use crate::crash::{self, Point};
 use crate::os::clock;
 use crate::os::map::{Map, WORD};
 use crate::os::memfd;
@@ -131,6 +132,7 @@ impl Drop for Running {
                 self.page.set(Cell::Unnamed, unnamed.saturating_sub(1));
             }
         }
+        crash::at(Point::Finished);
     }
 }
 
@@ -219,7 +221,9 @@ impl Page {
             }
             None => self.set(Cell::Unnamed, self.get(Cell::Unnamed) + 1),
         }
+        crash::at(Point::BeginNamed);
         self.begin(name.slot, name.seq);
+        crash::at(Point::BeginCounted);
         Running {
             page: self.clone(),
             at: free,

@@ -16,6 +16,7 @@ use super::entry::{self, Newborn};
 use super::mode::StartMode;
 use super::page::Page;
 use super::request::{Reply, Request, Start};
+use crate::crash::{self, Point};
 use crate::os::clone::{Cloner, Forked, is_refused};
 use crate::os::passing::{self, Received, Wait};
 use crate::os::pidfd::PidFd;
@@ -42,6 +43,7 @@ struct Server {
 /// Serves until the host is gone.
 pub(crate) fn run(socket: OwnedFd, log: OwnedFd, host: i32) -> io::Result<std::convert::Infallible> {
     let [log, socket] = descriptors::keep_only([log, socket])?;
+    crash::enter("fork server");
     let threads = procfs::threads();
     (private::wiring().prepare)();
     // What is buffered here would be written again by each child.
@@ -131,12 +133,15 @@ impl Server {
                 );
             }
         };
+        crash::at(Point::BeforeClone);
         match cloner.fork() {
             Ok(Forked::Child) => self.be_born(begun),
             Ok(Forked::Parent { pid, pidfd }) => {
+                crash::at(Point::Cloned);
                 // The child has its own copies of these by now.
                 drop(begun);
                 let alive = self.answer(Reply::Started { id, pid }, Some(&pidfd));
+                crash::at(Point::StartAnswered);
                 self.children.insert(pid, pidfd);
                 alive
             }
