@@ -71,8 +71,17 @@ pub fn descriptors(pid: u32) -> usize {
 
 /// How many KiB of its memory are in use.
 pub fn resident_kib(pid: u32) -> usize {
+    status_kib(pid, "VmRSS:")
+}
+
+/// How many of these are its alone.
+pub fn private_kib(pid: u32) -> usize {
+    status_kib(pid, "RssAnon:")
+}
+
+fn status_kib(pid: u32, what: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
     line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok())
         .unwrap_or(0)
 }
