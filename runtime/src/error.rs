@@ -74,6 +74,8 @@ pub enum ErrorKind {
     Timeout,
     /// There is no room for it, and it was not to wait.
     Full,
+    /// The other end of a channel was dropped.
+    Closed,
     /// A call would wait for itself.
     Cycle,
     /// An error of the operating system.
@@ -135,11 +137,11 @@ impl Error {
         self.kind() == ErrorKind::Timeout
     }
 
-    /// Whether the other process is gone: it died, or was stopped.
+    /// Whether the other side is gone: its process died or was stopped, or it dropped its end of a channel.
     pub fn is_gone(&self) -> bool {
         matches!(
             self.kind(),
-            ErrorKind::Died | ErrorKind::Stopped | ErrorKind::Shutdown
+            ErrorKind::Died | ErrorKind::Stopped | ErrorKind::Shutdown | ErrorKind::Closed
         )
     }
 
@@ -351,6 +353,74 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
 }
 
 impl<E: fmt::Debug + fmt::Display> StdError for CallError<E> {}
+
+/// Why a value was not sent over a channel: the value comes back.
+///
+/// Ends of channels within the value do not: they went with the attempt.
+///
+/// ```
+/// use procession::{SendError, pipe};
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let (here, there) = pipe::<u32, u32>()?;
+/// drop(there);
+/// assert!(matches!(here.send(3).await, Err(SendError::Closed(3))));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, PartialEq)]
+#[non_exhaustive]
+pub enum SendError<T> {
+    /// Nobody will receive it: the other end is gone.
+    Closed(T),
+    /// There is no room for it, and it was not to wait.
+    Full(T),
+    /// It could not be turned into bytes, or is too large, or the channel cannot be used here.
+    Other(T, Error),
+}
+
+impl<T> SendError<T> {
+    /// The value that was not sent.
+    pub fn into_inner(self) -> T {
+        match self {
+            SendError::Closed(value) | SendError::Full(value) | SendError::Other(value, _) => value,
+        }
+    }
+}
+
+impl<T> fmt::Display for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SendError::Closed(_) => f.write_str("the other end of the channel is gone"),
+            SendError::Full(_) => f.write_str("the channel is full"),
+            SendError::Other(_, error) => write!(f, "{error:#}"),
+        }
+    }
+}
+
+impl<T> fmt::Debug for SendError<T> {
+    /// Without the value, which need not be `Debug`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SendError::Closed(_) => f.write_str("Closed(..)"),
+            SendError::Full(_) => f.write_str("Full(..)"),
+            SendError::Other(_, error) => write!(f, "Other(.., {error:?})"),
+        }
+    }
+}
+
+impl<T> StdError for SendError<T> {}
+
+impl<T> From<SendError<T>> for Error {
+    fn from(error: SendError<T>) -> Self {
+        match error {
+            SendError::Closed(_) => Self::with_kind(ErrorKind::Closed, &error),
+            SendError::Full(_) => Self::with_kind(ErrorKind::Full, &error),
+            SendError::Other(_, error) => error,
+        }
+    }
+}
 
 /// Why a task has no value.
 ///

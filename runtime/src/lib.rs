@@ -31,6 +31,8 @@
 //! | [`SharedSlice`], [`SharedBytes`], [`SharedStr`] | memory that is written once and read in place by many processes |
 //! | [`Array`] | memory that many processes change |
 //! | [`Fd`] | an open file or a socket that travels |
+//! | [`Connection`] | one end of a [`pipe`] between two processes |
+//! | [`oneshot`] | a channel for one value |
 //! | [`Config`], [`in_use`] | settings, before anything is started, and what became of them |
 
 #![deny(unsafe_code)]
@@ -46,6 +48,7 @@ pub mod private;
 
 mod actor;
 mod app;
+mod channel;
 mod link;
 mod observe;
 mod os;
@@ -68,7 +71,8 @@ pub use actor::handle::ActorRef;
 pub use actor::monitor::Monitor;
 pub use app::config::Config;
 pub use app::in_use::{InUse, in_use};
-pub use error::{CallError, Error, ErrorKind, Never, Result, TaskError};
+pub use channel::pipe::{Connection, pipe};
+pub use error::{CallError, Error, ErrorKind, Never, Result, SendError, TaskError};
 pub use exit::{Backtrace, ExitReason, KillCause, Panic};
 pub use link::LinkKind;
 pub use pool::{Builder as PoolBuilder, Map, Pool};
@@ -81,6 +85,8 @@ pub use task::{Builder as ProcessBuilder, Current, Process};
 pub use wire::control::{ChildId, DeadCause, DeadLetter, Exit, Info, Overflow, State};
 pub use wire::fd::Fd;
 pub use wire::value::Wire;
+
+pub use channel::oneshot;
 
 /// What shared memory can hold.
 pub mod memory {

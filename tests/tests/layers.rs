@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["process"],
     &["actor"],
     &["supervise"],
-    &["task", "pool", "shared"],
+    &["task", "pool", "shared", "channel"],
     &["observe"],
     &["app"],
 ];

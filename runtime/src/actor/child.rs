@@ -90,6 +90,8 @@ pub(crate) fn live(newborn: Newborn, worker: WorkerBody, observe: Observe) -> ! 
         }
     };
     let code = LocalSet::new().block_on(&runtime, born(newborn, worker, observe));
+    // What the user's tasks still hold is dropped, as at the end of any program: ends of channels say goodbye.
+    runtime.shutdown_background();
     std::process::exit(code)
 }
 

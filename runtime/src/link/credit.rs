@@ -13,6 +13,8 @@
 //! protocol.
 
 use super::Closed;
+use crate::wire::frame::{Head, Kind};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -20,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// How much: of a window, of what is outstanding, or of a grant.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Credit {
     pub(crate) messages: u32,
     pub(crate) bytes: u64,
@@ -88,6 +90,24 @@ enum Progress {
 }
 
 impl Credit {
+    /// As a frame of this kind carries it: a window of bytes is far below 4 GiB.
+    pub(crate) fn to_head(self, kind: Kind) -> Head {
+        Head {
+            method: self.fds,
+            aux: (u64::from(self.messages) << 32) | (self.bytes & 0xffff_ffff),
+            ..Head::new(kind)
+        }
+    }
+
+    /// As it came.
+    pub(crate) fn of_head(head: &Head) -> Credit {
+        Credit {
+            messages: (head.aux >> 32) as u32,
+            bytes: head.aux & 0xffff_ffff,
+            fds: head.method,
+        }
+    }
+
     /// What one message takes.
     pub(crate) fn of(n_bytes: usize, n_fds: usize) -> Credit {
         Credit {
@@ -110,7 +130,7 @@ impl Credit {
         self.fds += cost.fds;
     }
 
-    fn checked_sub(self, other: Credit) -> Option<Credit> {
+    pub(crate) fn checked_sub(self, other: Credit) -> Option<Credit> {
         Some(Credit {
             messages: self.messages.checked_sub(other.messages)?,
             bytes: self.bytes.checked_sub(other.bytes)?,
@@ -122,13 +142,18 @@ impl Credit {
 impl Window {
     /// A whole window. It has room for at least one message.
     pub(crate) fn new(size: Credit) -> Self {
+        Self::resumed(size, Credit::default())
+    }
+
+    /// A window of which so much was taken elsewhere.
+    pub(crate) fn resumed(size: Credit, outstanding: Credit) -> Self {
         let size = Credit {
             messages: size.messages.max(1),
             ..size
         };
         Window(Arc::new(Mutex::new(State {
             size,
-            outstanding: Credit::default(),
+            outstanding,
             waiting: VecDeque::new(),
             closed: false,
         })))
@@ -174,7 +199,6 @@ impl Window {
     }
 
     /// What was taken and not given back.
-    #[cfg(test)]
     pub(crate) fn outstanding(&self) -> Credit {
         self.state().outstanding
     }
@@ -311,6 +335,21 @@ impl Granter {
             outstanding: Credit::default(),
             consumed: Credit::default(),
         }
+    }
+
+    /// A granter that goes on where another was: so much had arrived and was not given back, and of that so much was
+    /// consumed.
+    pub(crate) fn resumed(size: Credit, outstanding: Credit, consumed: Credit) -> Self {
+        Granter {
+            outstanding,
+            consumed,
+            ..Granter::new(size)
+        }
+    }
+
+    /// What has arrived and was not given back, and how much of that was consumed.
+    pub(crate) fn state(&self) -> (Credit, Credit) {
+        (self.outstanding, self.consumed)
     }
 
     /// A message arrived.

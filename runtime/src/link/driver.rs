@@ -4,8 +4,9 @@ use super::idle::Idle;
 use super::inbox::Inbox;
 use super::outbox::Flushed;
 use super::port::Port;
+use super::rest::Rest;
 use super::sender::{ROOM, Sender};
-use super::{Incoming, LinkError};
+use super::{Incoming, LinkError, Transport};
 use crate::os::socket::Received;
 use crate::wire::frame::FrameCodec;
 use std::future::Future;
@@ -188,6 +189,37 @@ impl Driver {
             self.state = State::Broken;
         }
         Drained { frames, fault }
+    }
+
+    /// Says the last that there is to say, and closes. What the transport does not take is lost, but for a few bytes that
+    /// a [reserved](super::Transport::reserve) one always takes.
+    pub(crate) fn end(self) {
+        self.sender.flush_last();
+    }
+
+    /// Whether a frame was begun and not finished.
+    pub(crate) fn is_cut(&self) -> bool {
+        !self.inbox.buf.is_empty()
+    }
+
+    /// Takes the link apart, to go on elsewhere; on an error it stays as it is.
+    pub(crate) fn dismantle(&mut self) -> io::Result<(Transport, Rest)> {
+        let transport = self.port.again()?;
+        let lost = || io::Error::other("descriptors were lost on their way: raise the limit of open files");
+        let (unread, unread_fds) = self.inbox.take().ok_or_else(lost)?;
+        let rest = Rest {
+            unread,
+            unread_fds,
+            unwritten: self.sender.take_unwritten(),
+        };
+        Ok((transport, rest))
+    }
+
+    /// Goes on with what another link over the same transport had left.
+    pub(super) fn resume(&mut self, rest: Rest) {
+        self.inbox.buf = rest.unread;
+        self.inbox.fds = rest.unread_fds;
+        self.sender.queue_unwritten(rest.unwritten);
     }
 
     fn drain_into(&mut self, frames: &mut Vec<Incoming>) -> Result<(), LinkError> {

@@ -118,6 +118,12 @@ impl Inbox {
         self.lost.push_back(n_before);
     }
 
+    /// Takes out what was read and not parsed; `None` where descriptors of it were lost.
+    pub(super) fn take(&mut self) -> Option<(BytesMut, VecDeque<OwnedFd>)> {
+        let whole = self.lost.is_empty();
+        whole.then(|| (std::mem::take(&mut self.buf), std::mem::take(&mut self.fds)))
+    }
+
     /// Makes room for the next read.
     pub(super) fn make_room(&mut self) {
         let room = self.buf.capacity() - self.buf.len();

@@ -33,6 +33,7 @@ pub(crate) mod memory;
 mod outbox;
 pub(crate) mod pipe;
 mod port;
+mod rest;
 pub(crate) mod ring;
 mod sender;
 mod side;
@@ -41,6 +42,7 @@ mod suite;
 
 pub use crate::wire::kind::LinkKind;
 pub(crate) use driver::Driver;
+pub(crate) use rest::{Rest, reopen};
 pub(crate) use sender::{Closed, Sender};
 
 use crate::os::socket;
@@ -48,7 +50,7 @@ use crate::wire::frame::{FrameCodec, FrameError, Head};
 use crate::{Error, ErrorKind};
 use bytes::Bytes;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// One end of a connection, not yet in use.
 #[derive(Debug)]
@@ -122,6 +124,21 @@ pub(crate) fn pair(kind: LinkKind) -> io::Result<(Transport, Transport)> {
 }
 
 impl Transport {
+    /// Holds back some room for the last words of this end: see [`Driver::end`].
+    pub(crate) fn reserve(&self) {
+        if let Transport::Socket(fd) = self {
+            socket::reserve(fd.as_fd());
+        }
+    }
+
+    /// The socket that this end is; nothing for the other kinds, whose ends are not lent.
+    pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Transport::Socket(fd) => Some(fd.as_fd()),
+            _ => None,
+        }
+    }
+
     /// The descriptors that make up this end, to be sent to the process that will use it; none for memory.
     pub(crate) fn into_descriptors(self) -> Vec<OwnedFd> {
         match self {

@@ -8,7 +8,7 @@ use super::port::Sink;
 use super::sender::Body;
 use crate::wire::attach::Descriptors;
 use crate::wire::frame::Head;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem;
@@ -92,6 +92,17 @@ impl Queue {
     /// Lets go of the buffer that is kept for the next frame.
     pub(super) fn release(&mut self) {
         self.spare = None;
+    }
+
+    /// Appends bytes that begin or go on with a frame, as they were taken out of another link.
+    pub(super) fn push_unwritten(&mut self, bytes: Bytes, fds: Descriptors) {
+        let bytes = Chunk::Large(bytes);
+        self.segments.push_back(Segment { bytes, fds });
+    }
+
+    /// Takes out what is queued.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = (Bytes, Descriptors)> + use<> {
+        mem::take(&mut self.segments).into_iter().map(Segment::into_parts)
     }
 
     /// Refuses more, and gives back what was queued.
@@ -222,6 +233,17 @@ impl Batch {
         }
     }
 
+    /// Takes out what was not written.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = (Bytes, Descriptors)> + use<> {
+        let offset = mem::take(&mut self.offset);
+        let segments = mem::take(&mut self.segments).into_iter();
+        segments.enumerate().map(move |(idx, segment)| {
+            let (mut bytes, fds) = segment.into_parts();
+            bytes.advance(if idx == 0 { offset } else { 0 });
+            (bytes, fds)
+        })
+    }
+
     /// Ends the writing: what was not written is given back, to be dropped.
     pub(super) fn clear(&mut self) -> Unsent {
         self.offset = 0;
@@ -259,6 +281,14 @@ impl Segment {
             Chunk::Glued(bytes) => bytes,
             Chunk::Large(bytes) => bytes,
         }
+    }
+
+    fn into_parts(self) -> (Bytes, Descriptors) {
+        let bytes = match self.bytes {
+            Chunk::Glued(bytes) => bytes.into(),
+            Chunk::Large(bytes) => bytes,
+        };
+        (bytes, self.fds)
     }
 
     fn write_from(&mut self, offset: usize, sink: &mut Sink) -> io::Result<usize> {

@@ -154,6 +154,14 @@ impl Port {
         }
     }
 
+    /// Another hold of the same socket, which goes on where this one was; other transports are not taken apart.
+    pub(super) fn again(&self) -> io::Result<Transport> {
+        match self {
+            Port::Socket { fd, .. } => Ok(Transport::Socket(fd.as_fd().try_clone_to_owned()?)),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Takes note of a flush that found room.
     pub(super) fn had_room(&mut self) {
         if let Port::Socket { write, .. } = self
@@ -214,6 +222,13 @@ impl Sink {
     pub(super) fn release(&mut self) {
         if let Sink::Ring(outflow) = self {
             outflow.release();
+        }
+    }
+
+    /// Gives way to a few bytes more where the transport is full.
+    pub(super) fn make_room(&self) {
+        if let Sink::Socket(fd) = self {
+            socket::use_reserve(fd.as_fd());
         }
     }
 

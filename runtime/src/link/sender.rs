@@ -188,6 +188,32 @@ impl Sender {
         self.flush();
     }
 
+    /// Takes out what is not written, in order.
+    pub(super) fn take_unwritten(&self) -> Vec<(Bytes, Descriptors)> {
+        let mut batch = self.batch();
+        let mut queue = self.queue();
+        batch.take().chain(queue.take()).collect()
+    }
+
+    /// Queues what was taken out of another link.
+    pub(super) fn queue_unwritten(&self, unwritten: Vec<(Bytes, Descriptors)>) {
+        let mut queue = self.queue();
+        for (bytes, fds) in unwritten {
+            self.0.n_queued.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            queue.push_unwritten(bytes, fds);
+        }
+    }
+
+    /// Writes all that is queued into what the transport holds back for last words.
+    pub(super) fn flush_last(&self) {
+        if self.flush() == Flushed::Blocked {
+            if let Some(sink) = &self.batch().sink {
+                sink.make_room();
+            }
+            self.flush();
+        }
+    }
+
     pub(super) fn is_blocked(&self) -> bool {
         self.0.blocked.load(Ordering::Acquire)
     }
@@ -360,7 +386,7 @@ impl Sender {
 }
 
 /// What a failed write means for the flush; `None`: write again.
-fn flushed_by(error: &io::Error) -> Option<Flushed> {
+pub(super) fn flushed_by(error: &io::Error) -> Option<Flushed> {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EINTR) => None,
         Some(Errno::ETOOMANYREFS | Errno::ENOMEM | Errno::ENOBUFS) => Some(Flushed::Stalled),

@@ -18,6 +18,9 @@ pub(crate) const MAX_DESCRIPTORS: usize = 253;
 /// fewer turns of its two processes.
 const SEND_BUFFER: usize = 512 << 10;
 
+/// How much may be on its way where the rest is held back for last words.
+const RESERVED_BUFFER: usize = 160 << 10;
+
 /// Space for one control message with [`MAX_DESCRIPTORS`], in words so that it is aligned as `cmsghdr` must be.
 type Control = [MaybeUninit<u64>; CONTROL_WORDS];
 const CONTROL_WORDS: usize = control_space(MAX_DESCRIPTORS).div_ceil(size_of::<u64>());
@@ -43,6 +46,19 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
         let _ = setsockopt(end, sockopt::SndBuf, &SEND_BUFFER);
     }
     Ok((a, b))
+}
+
+/// Holds back some of what a socket of a [`pair`] may have on its way.
+pub(crate) fn reserve(socket: BorrowedFd<'_>) {
+    use nix::sys::socket::{setsockopt, sockopt};
+    // Without it last words may find no room, and the peer takes the end for a death.
+    let _ = setsockopt(&socket, sockopt::SndBuf, &RESERVED_BUFFER);
+}
+
+/// Frees what was held back: a socket that is full takes some bytes more.
+pub(crate) fn use_reserve(socket: BorrowedFd<'_>) {
+    use nix::sys::socket::{setsockopt, sockopt};
+    let _ = setsockopt(&socket, sockopt::SndBuf, &SEND_BUFFER);
 }
 
 /// Writes what fits, and with its first byte `fds`, of which all go or none.

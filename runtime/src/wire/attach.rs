@@ -71,6 +71,11 @@ thread_local! {
     static COME: RefCell<Vec<Option<Arc<OwnedFd>>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Whether a message is being encoded on this thread.
+pub(crate) fn is_collecting() -> bool {
+    N_LEAVING.get() != NOWHERE
+}
+
 /// Runs `encode`, and gives the descriptors that it attached.
 #[inline]
 pub(crate) fn collect<T>(encode: impl FnOnce() -> Result<T>) -> Result<(T, Descriptors)> {

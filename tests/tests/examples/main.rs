@@ -67,6 +67,14 @@ fn counter_says_farewell_once_at_its_orderly_end() {
 }
 
 #[test]
+fn pipe_carries_values_both_ways_until_its_other_end_is_dropped() {
+    in_every_way("pipe", |written| {
+        assert_eq!(written.stdout, "[42, null, \"hello\"]\n".replace(", ", ","));
+        assert!(written.stderr.is_empty(), "{written:#?}");
+    });
+}
+
+#[test]
 fn bank_shows_its_tree_with_the_restarted_ones() {
     in_every_way("bank", |written| {
         let mut lines = written.stdout.lines();

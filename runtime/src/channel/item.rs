@@ -1,0 +1,109 @@
+//! Values to items and back, and an end to what stands for it in a message.
+
+use crate::error::{Error, ErrorKind, Result, SendError};
+use crate::wire::attach::{self, Attached, Payload};
+use crate::wire::value::Wire;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use std::sync::Arc;
+
+use super::envelope;
+use super::line::{Line, Packed, Unsent};
+
+/// The item that a value is.
+pub(super) fn encode<T: Wire>(value: &T) -> Result<Payload> {
+    Payload::encode(|out| T::encode(value, out))
+}
+
+/// The value that an item is.
+pub(super) fn decode<T: Wire>(item: Payload) -> Result<T> {
+    item.decode(|bytes| match (T::decode(bytes)?, bytes.len()) {
+        (value, 0) => Ok(value),
+        (_, n) => Err(Error::with_kind(
+            ErrorKind::Codec,
+            format_args!("{n} bytes are left over after an item"),
+        )),
+    })
+}
+
+/// Sends a value, or gives it back.
+pub(super) async fn send<T: Wire>(line: &Arc<Line>, value: T) -> Result<(), SendError<T>> {
+    let item = match encode(&value) {
+        Ok(item) => item,
+        Err(error) => return Err(SendError::Other(value, error)),
+    };
+    line.send(&item).await.map_err(|unsent| unsent.of(value))
+}
+
+/// Sends a value at once, or gives it back.
+pub(super) fn try_send<T: Wire>(line: &Arc<Line>, value: T) -> Result<(), SendError<T>> {
+    let item = match encode(&value) {
+        Ok(item) => item,
+        Err(error) => return Err(SendError::Other(value, error)),
+    };
+    line.try_send(&item).map_err(|unsent| unsent.of(value))
+}
+
+impl Unsent {
+    /// The error that gives the value back.
+    pub(super) fn of<T>(self, value: T) -> SendError<T> {
+        match self {
+            Unsent::Closed => SendError::Closed(value),
+            Unsent::Full => SendError::Full(value),
+            Unsent::Other(error) => SendError::Other(value, error),
+        }
+    }
+}
+
+/// Several lines as they travel: one envelope, and what is not in it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Packet {
+    envelope: Attached,
+    n_fds: u32,
+    lines: Vec<Packed>,
+}
+
+/// Sends lines away; they are gone from here. On an error they are as they were.
+pub(super) fn pack(lines: &[&Line]) -> Result<Packet> {
+    if !attach::is_collecting() {
+        return Err(Error::with_kind(ErrorKind::Codec, attach::OUTSIDE));
+    }
+    let mut states: Vec<_> = lines.iter().map(|line| line.state()).collect();
+    let mut fds = Vec::new();
+    let mut packed = Vec::with_capacity(lines.len());
+    for (line, state) in lines.iter().zip(&mut states) {
+        packed.push(line.pack(state, &mut fds)?);
+    }
+    let packet = Packet {
+        envelope: envelope::seal(&fds)?,
+        n_fds: fds.len() as u32,
+        lines: packed,
+    };
+    drop(fds);
+    for (line, state) in lines.iter().zip(&mut states) {
+        line.leave(state);
+    }
+    Ok(packet)
+}
+
+/// Takes lines in.
+pub(super) fn unpack(packet: Packet) -> Result<Vec<Arc<Line>>> {
+    let mut fds = envelope::open(packet.envelope, packet.n_fds as usize)?;
+    let lines = packet.lines.into_iter();
+    lines
+        .map(|packed| Line::unpack(packed, &mut fds).map(Arc::new))
+        .collect()
+}
+
+/// Serialises an end that is one line.
+pub(super) fn serialize<S: Serializer>(line: &Line, serializer: S) -> Result<S::Ok, S::Error> {
+    pack(&[line]).map_err(ser::Error::custom)?.serialize(serializer)
+}
+
+/// Deserialises an end that is one line.
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Line>, D::Error> {
+    let mut lines = unpack(Packet::deserialize(deserializer)?).map_err(de::Error::custom)?;
+    match lines.pop() {
+        Some(line) if lines.is_empty() => Ok(line),
+        _ => Err(de::Error::custom("an end of a channel is one line")),
+    }
+}

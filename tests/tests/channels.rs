@@ -1,0 +1,426 @@
+//! Ends of pipes and channels in other processes: through every door, handed on, and what each side hears of the other's end.
+
+use futures::future::join;
+use procession::prelude::*;
+use procession::{ErrorKind, SendError, oneshot, pipe};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tests::{Counts, Fault, Marker, within};
+
+type Numbers = Connection<u64, u64>;
+
+/// Doubles what it receives, until the end.
+#[task]
+async fn doubler(mut end: Numbers) -> procession::Result<u64> {
+    let mut count = 0;
+    while let Some(n) = end.recv().await? {
+        end.send(2 * n).await?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Makes a pipe there, uses it, and gives one end back.
+#[task]
+async fn gives_back() -> procession::Result<(Numbers, u64)> {
+    let (mut a, b) = pipe()?;
+    b.send(1).await?;
+    b.send(2).await?;
+    let first = a.recv().await?.expect("a number");
+    tokio::spawn(async move {
+        // Keeps the other end until the one that was given back is gone.
+        b.closed().await;
+    });
+    Ok((a, first))
+}
+
+#[task]
+async fn answers(to: oneshot::Sender<u64>, n: u64) -> procession::Result<()> {
+    Ok(to.send(n).await?)
+}
+
+#[task]
+async fn awaits(from: oneshot::Receiver<u64>) -> procession::Result<u64> {
+    from.await
+}
+
+/// Holds an end, and strikes when it is told to.
+#[task]
+async fn strikes(mut end: Connection<Vec<u8>, ()>, fault: Fault, size: usize) -> procession::Result<()> {
+    if size > 0 {
+        end.send(vec![7; size]).await?;
+    }
+    end.recv().await?;
+    fault.strike();
+    Ok(())
+}
+
+/// Sends an item that nobody reads, so that it stays in the middle of it.
+#[task]
+async fn stuck(end: Connection<Vec<u8>, ()>, at: Marker) -> procession::Result<()> {
+    let item = vec![7; 8 << 20];
+    let send = end.send(item);
+    let reach = async {
+        tokio::task::yield_now().await;
+        at.reach();
+    };
+    join(send, reach).await.0?;
+    Ok(())
+}
+
+/// Keeps ends.
+#[derive(Default)]
+struct Keeper {
+    end: Option<Numbers>,
+}
+
+#[actor]
+impl Keeper {
+    #[init]
+    fn new(end: Option<Numbers>) -> Self {
+        Keeper { end }
+    }
+    fn keep(&mut self, end: Numbers) {
+        self.end = Some(end);
+    }
+    async fn next(&mut self) -> procession::Result<Option<u64>> {
+        match &mut self.end {
+            Some(end) => end.recv().await,
+            None => Err(procession::Error::msg("no end")),
+        }
+    }
+    async fn send(&mut self, n: u64) -> procession::Result<()> {
+        match &self.end {
+            Some(end) => Ok(end.send(n).await?),
+            None => Err(procession::Error::msg("no end")),
+        }
+    }
+    fn give(&mut self) -> Option<Numbers> {
+        self.end.take()
+    }
+}
+
+/// An end in a struct in an enum.
+#[derive(Debug, Serialize, Deserialize)]
+enum Parcel {
+    Ends { ends: Vec<Numbers>, label: String },
+    None,
+}
+
+async fn recv<S, R: procession::Wire>(end: &mut Connection<S, R>) -> procession::Result<Option<R>> {
+    within("an item", end.recv()).await
+}
+
+#[procession::test]
+async fn an_end_works_as_the_input_of_a_task() {
+    let (mut here, there) = pipe().unwrap();
+    let process = within("spawn", Process::spawn(doubler, there)).await.unwrap();
+    for n in 0..1000 {
+        within("send", here.send(n)).await.unwrap();
+        assert_eq!(recv(&mut here).await.unwrap(), Some(2 * n));
+    }
+    drop(here);
+    assert_eq!(within("join", process.join()).await.unwrap(), 1000);
+}
+
+#[procession::test]
+async fn an_end_that_a_task_gives_back_has_what_it_had_not_received() {
+    let process = Process::spawn(gives_back, ()).await.unwrap();
+    let (mut end, first) = within("join", process.join()).await.unwrap();
+    assert_eq!(first, 1);
+    assert_eq!(recv(&mut end).await.unwrap(), Some(2));
+    // What the runtime of the task held was dropped at its end.
+    assert_eq!(recv(&mut end).await.unwrap(), None);
+}
+
+#[procession::test]
+async fn an_end_works_as_the_item_of_a_pool() {
+    let pool = Pool::new(2).await.unwrap();
+    let (ends, theirs): (Vec<_>, Vec<_>) = (0..5).map(|_| pipe::<u64, u64>().unwrap()).unzip();
+    let mapped = tokio::spawn(async move { pool.map(doubler, theirs).await });
+    for (n, mut end) in ends.into_iter().enumerate() {
+        within("send", end.send(n as u64)).await.unwrap();
+        assert_eq!(recv(&mut end).await.unwrap(), Some(2 * n as u64));
+    }
+    assert_eq!(within("map", mapped).await.unwrap().unwrap(), [1; 5]);
+}
+
+#[procession::test]
+async fn an_end_works_in_init_in_calls_and_in_replies_and_is_handed_on_after_use() {
+    let (mut here, there) = pipe().unwrap();
+    let first = within("spawn", Keeper::spawn(Some(there))).await.unwrap();
+    for n in 0..10 {
+        here.send(n).await.unwrap();
+    }
+    assert_eq!(first.next().await.unwrap(), Some(0));
+    // From its actor to here, on to another, and back again: each takes one.
+    let mut end = first.give().await.unwrap().expect("the end");
+    assert_eq!(recv(&mut end).await.unwrap(), Some(1));
+    let second = within("spawn", Keeper::spawn(None)).await.unwrap();
+    second.keep(end).await.unwrap();
+    assert_eq!(second.next().await.unwrap(), Some(2));
+    second.send(100).await.unwrap();
+    assert_eq!(recv(&mut here).await.unwrap(), Some(100));
+    let end = second.give().await.unwrap().expect("the end");
+    first.keep(end).tell().await.unwrap();
+    for n in 3..10 {
+        assert_eq!(first.next().await.unwrap(), Some(n));
+    }
+    drop(here);
+    assert_eq!(first.next().await.unwrap(), None);
+}
+
+#[procession::test]
+async fn ends_travel_in_values_and_through_other_ends() {
+    let (carrier, mut carried) = pipe::<Parcel, Parcel>().unwrap();
+    let (a, mut b) = pipe::<u64, u64>().unwrap();
+    a.send(1).await.unwrap();
+    let ends = vec![a];
+    let label = "one".to_owned();
+    carrier.send(Parcel::Ends { ends, label }).await.unwrap();
+    carrier.send(Parcel::None).await.unwrap();
+    let Some(Parcel::Ends { mut ends, label }) = recv(&mut carried).await.unwrap() else {
+        panic!("no ends");
+    };
+    assert_eq!(label, "one");
+    let a = ends.pop().unwrap();
+    b.send(2).await.unwrap();
+    a.send(3).await.unwrap();
+    assert_eq!(recv(&mut b).await.unwrap(), Some(1));
+    assert_eq!(recv(&mut b).await.unwrap(), Some(3));
+    assert!(matches!(recv(&mut carried).await.unwrap(), Some(Parcel::None)));
+    drop(a);
+    assert_eq!(recv(&mut b).await.unwrap(), None);
+}
+
+#[procession::test]
+async fn what_was_read_and_what_was_not_written_goes_along() {
+    let (mut here, there) = pipe::<Vec<u8>, Vec<u8>>().unwrap();
+    let (carrier, mut carried) = pipe::<Blocks, ()>().unwrap();
+    let mut there = there;
+    for round in 0..5_u8 {
+        for n in 0..20 {
+            here.try_send(vec![10 * round + n % 10; 30_000]).unwrap();
+        }
+        // Only some of it fits onto the transport.
+        for n in 0..20 {
+            there.try_send(vec![n; 50_000]).unwrap();
+        }
+        for n in 0..20 {
+            let item = recv(&mut there).await.unwrap().unwrap();
+            assert_eq!(item, vec![10 * round + n % 10; 30_000]);
+            if n % 7 == 3 {
+                let (sent, next) = join(carrier.send(there), carried_next(&mut carried)).await;
+                sent.unwrap();
+                there = next;
+            }
+        }
+        let flush = async {
+            let sent = there.send(vec![99]).await;
+            sent.unwrap();
+        };
+        let read = async {
+            for n in 0..20 {
+                assert_eq!(recv(&mut here).await.unwrap(), Some(vec![n; 50_000]));
+            }
+            assert_eq!(recv(&mut here).await.unwrap(), Some(vec![99]));
+        };
+        within("both", join(flush, read)).await;
+    }
+}
+
+type Blocks = Connection<Vec<u8>, Vec<u8>>;
+
+async fn carried_next(carried: &mut Connection<(), Blocks>) -> Blocks {
+    within("an end", carried.recv()).await.unwrap().unwrap()
+}
+
+#[procession::test]
+async fn an_end_whose_process_is_killed_is_an_error_and_then_the_end() {
+    for fault in [Fault::Kill, Fault::Panic, Fault::Exit(0), Fault::Abort] {
+        for size in [0, 100, 4 << 20] {
+            let (mut here, there) = pipe::<(), Vec<u8>>().unwrap();
+            let process = Process::spawn(strikes, (there, fault, size)).await.unwrap();
+            if size > 0 {
+                assert_eq!(recv(&mut here).await.unwrap().map(|item| item.len()), Some(size));
+            }
+            here.send(()).await.unwrap();
+            let error = recv(&mut here).await.unwrap_err();
+            assert!(
+                error.kind() == ErrorKind::Died && error.is_gone(),
+                "{fault:?}: {error}"
+            );
+            assert_eq!(recv(&mut here).await.unwrap(), None);
+            assert!(matches!(
+                within("send", here.send(())).await,
+                Err(SendError::Closed(()))
+            ));
+            within("wait", process.wait()).await;
+        }
+    }
+}
+
+#[procession::test]
+async fn an_item_that_was_cut_short_by_a_kill_is_an_error() {
+    let (mut here, there) = pipe::<(), Vec<u8>>().unwrap();
+    let at = Marker::new();
+    let process = Process::spawn(stuck, (there, at.clone())).await.unwrap();
+    at.reached(1).await;
+    within("kill", process.kill()).await.unwrap();
+    let error = recv(&mut here).await.unwrap_err();
+    assert!(error.to_string().contains("in the middle of an item"), "{error}");
+    assert_eq!(recv(&mut here).await.unwrap(), None);
+}
+
+#[procession::test]
+async fn a_receiver_that_never_reads_bounds_what_is_sent_to_it() {
+    let (here, there) = pipe::<u64, u64>().unwrap();
+    let at = Marker::new();
+    let process = Process::spawn(idles, (there, at.clone())).await.unwrap();
+    at.reached(1).await;
+    let mut sent = 0;
+    while here.try_send(sent).is_ok() {
+        sent += 1;
+    }
+    assert_eq!(sent, 256);
+    assert!(matches!(here.try_send(0), Err(SendError::Full(0))));
+    let waits = tokio::time::timeout(Duration::from_millis(50), here.send(0));
+    assert!(waits.await.is_err());
+    within("kill", process.kill()).await.unwrap();
+    assert!(matches!(
+        within("send", here.send(7)).await,
+        Err(SendError::Closed(7))
+    ));
+}
+
+#[task]
+async fn idles(end: Numbers, at: Marker) {
+    at.reach();
+    std::future::pending::<()>().await;
+    drop(end);
+}
+
+#[procession::test]
+async fn a_full_end_that_is_dropped_still_says_goodbye() {
+    let (mut here, there) = pipe::<(), Vec<u8>>().unwrap();
+    let mut count = 0;
+    while there.try_send(vec![0; 1000]).is_ok() {
+        count += 1;
+    }
+    assert_eq!(count, 256);
+    drop(there);
+    for _ in 0..count {
+        assert_eq!(recv(&mut here).await.unwrap().map(|item| item.len()), Some(1000));
+    }
+    assert_eq!(recv(&mut here).await.unwrap(), None);
+    // As much as the transport takes, and no more.
+    let (mut here, there) = pipe::<(), Vec<u8>>().unwrap();
+    let mut count = 0;
+    let fill = |there: Connection<Vec<u8>, ()>| async move {
+        while tokio::time::timeout(Duration::from_millis(20), there.send(vec![0; 8000]))
+            .await
+            .is_ok_and(|sent| sent.is_ok())
+        {
+            count += 1;
+        }
+        (there, count)
+    };
+    let (there, count) = fill(there).await;
+    assert!(count > 10, "{count}");
+    drop(there);
+    for _ in 0..count {
+        assert_eq!(recv(&mut here).await.unwrap().map(|item| item.len()), Some(8000));
+    }
+    let last = recv(&mut here).await;
+    // The send that was given up was in its item or behind it.
+    assert!(matches!(last, Ok(Some(_)) | Err(_)), "{last:?}");
+}
+
+#[procession::test]
+async fn a_oneshot_works_both_ways_and_tells_who_did_not_answer() {
+    let (sender, receiver) = oneshot::channel().unwrap();
+    Process::spawn(answers, (sender, 42)).await.unwrap();
+    assert_eq!(within("an answer", receiver).await.unwrap(), 42);
+
+    let (sender, receiver) = oneshot::channel().unwrap();
+    let process = Process::spawn(awaits, receiver).await.unwrap();
+    sender.send(7).await.unwrap();
+    assert_eq!(within("join", process.join()).await.unwrap(), 7);
+
+    let (sender, receiver) = oneshot::channel::<u64>().unwrap();
+    drop(sender);
+    assert_eq!(
+        within("an end", receiver).await.unwrap_err().kind(),
+        ErrorKind::Closed
+    );
+
+    let (sender, receiver) = oneshot::channel::<u64>().unwrap();
+    let at = Marker::new();
+    let process = Process::spawn(keeps_silent, (sender, at.clone())).await.unwrap();
+    at.reached(1).await;
+    process.kill().await.unwrap();
+    assert_eq!(
+        within("an end", receiver).await.unwrap_err().kind(),
+        ErrorKind::Died
+    );
+
+    let (mut sender, receiver) = oneshot::channel::<u64>().unwrap();
+    assert!(!sender.is_closed());
+    drop(receiver);
+    within("an end", sender.closed()).await;
+    assert!(matches!(sender.send(1).await, Err(SendError::Closed(1))));
+}
+
+#[task]
+async fn keeps_silent(to: oneshot::Sender<u64>, at: Marker) {
+    at.reach();
+    std::future::pending::<()>().await;
+    drop(to);
+}
+
+#[procession::test]
+async fn an_end_in_init_is_for_the_first_incarnation() {
+    let (here, there) = pipe().unwrap();
+    let spec = Keeper::spec(Some(there)).intensity(3, Duration::from_secs(5));
+    let keeper = within("spawn", spec.spawn()).await.unwrap();
+    here.send(1).await.unwrap();
+    assert_eq!(keeper.next().await.unwrap(), Some(1));
+    within("kill", keeper.kill()).await.unwrap();
+    let ended = within("an end", keeper.next()).await.unwrap_err();
+    assert!(!matches!(ended, CallError::Timeout), "{ended}");
+}
+
+#[procession::test]
+async fn ends_leave_no_descriptor_behind() {
+    // What is made once stays.
+    let (here, there) = pipe::<u64, u64>().unwrap();
+    within(
+        "join",
+        Process::spawn(doubler, there)
+            .await
+            .map(|p| (drop(here), p))
+            .unwrap()
+            .1
+            .join(),
+    )
+    .await
+    .unwrap();
+    let before = Counts::now();
+    for _ in 0..20 {
+        let (mut here, there) = pipe().unwrap();
+        let process = Process::spawn(doubler, there).await.unwrap();
+        here.send(1).await.unwrap();
+        assert_eq!(recv(&mut here).await.unwrap(), Some(2));
+        let (sender, receiver) = oneshot::channel::<u64>().unwrap();
+        let (carrier, carried) = pipe::<oneshot::Sender<u64>, oneshot::Sender<u64>>().unwrap();
+        carrier.send(sender).await.unwrap();
+        drop((carrier, carried));
+        assert_eq!(
+            within("an end", receiver).await.unwrap_err().kind(),
+            ErrorKind::Died
+        );
+        drop(here);
+        within("join", process.join()).await.unwrap();
+    }
+    before.return_to().await;
+}
