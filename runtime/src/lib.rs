@@ -32,6 +32,7 @@
 //! | [`Array`] | memory that many processes change |
 //! | [`Fd`] | an open file or a socket that travels |
 //! | [`Connection`] | one end of a [`pipe`] between two processes |
+//! | [`Sender`], [`Receiver`] | the ends of a [`channel`] from many processes to one |
 //! | [`oneshot`] | a channel for one value |
 //! | [`Config`], [`in_use`] | settings, before anything is started, and what became of them |
 
@@ -71,6 +72,7 @@ pub use actor::handle::ActorRef;
 pub use actor::monitor::Monitor;
 pub use app::config::Config;
 pub use app::in_use::{InUse, in_use};
+pub use channel::mpsc::{Receiver, Sender, channel};
 pub use channel::pipe::{Connection, pipe};
 pub use error::{CallError, Error, ErrorKind, Never, Result, SendError, TaskError};
 pub use exit::{Backtrace, ExitReason, KillCause, Panic};
@@ -86,7 +88,7 @@ pub use wire::control::{ChildId, DeadCause, DeadLetter, Exit, Info, Overflow, St
 pub use wire::fd::Fd;
 pub use wire::value::Wire;
 
-pub use channel::oneshot;
+pub use channel::{mpsc, oneshot};
 
 /// What shared memory can hold.
 pub mod memory {

@@ -2,7 +2,7 @@
 
 use futures::future::join;
 use procession::prelude::*;
-use procession::{ErrorKind, SendError, oneshot, pipe};
+use procession::{Backoff, ErrorKind, SendError, channel, oneshot, pipe};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tests::{Counts, Fault, Marker, within};
@@ -388,6 +388,201 @@ async fn an_end_in_init_is_for_the_first_incarnation() {
     within("kill", keeper.kill()).await.unwrap();
     let ended = within("an end", keeper.next()).await.unwrap_err();
     assert!(!matches!(ended, CallError::Timeout), "{ended}");
+}
+
+/// Sends its share of numbers, in order.
+#[task]
+async fn produces(who: u64, count: u64, to: Sender<(u64, u64)>) -> procession::Result<()> {
+    for n in 0..count {
+        to.send((who, n)).await?;
+    }
+    Ok(())
+}
+
+/// Sends one, and drops its sender; ends when it is told to.
+#[task]
+async fn sends_one_and_stays(to: Sender<u64>) -> procession::Result<()> {
+    to.send(1).await?;
+    drop(to);
+    std::future::pending().await
+}
+
+/// Sums what it receives, and hands the receiver on half-way.
+#[task]
+async fn sums(
+    mut from: Receiver<u64>,
+    upto: u64,
+    on: oneshot::Sender<Receiver<u64>>,
+) -> procession::Result<u64> {
+    let mut sum = 0;
+    while let Some(n) = from.recv().await? {
+        sum += n;
+        if n == upto {
+            on.send(from).await?;
+            break;
+        }
+    }
+    Ok(sum)
+}
+
+/// Sends what it is told to, for as long as it lives and lives again.
+struct Publisher {
+    to: Sender<u64>,
+}
+
+#[actor]
+impl Publisher {
+    #[init]
+    fn new(to: Sender<u64>) -> Self {
+        Publisher { to }
+    }
+    async fn publish(&self, n: u64) -> procession::Result<()> {
+        Ok(self.to.send(n).await?)
+    }
+    async fn produce(&self, to: Sender<u64>, count: u64) -> procession::Result<()> {
+        for n in 0..count {
+            to.send(n).await?;
+        }
+        Ok(())
+    }
+}
+
+#[procession::test]
+async fn ten_thousand_items_of_each_of_several_processes_arrive_in_order() {
+    let (sender, mut receiver) = channel(64).unwrap();
+    for who in 0..3 {
+        let input = (who, 10_000, sender.clone());
+        within("spawn", Process::spawn(produces, input)).await.unwrap();
+    }
+    drop(sender);
+    let mut next = [0; 3];
+    while let Some(item) = within("an item", receiver.next()).await {
+        let (who, n) = item.unwrap();
+        assert_eq!(n, next[who as usize]);
+        next[who as usize] += 1;
+    }
+    assert_eq!(next, [10_000; 3]);
+}
+
+#[procession::test]
+async fn the_end_comes_when_the_last_sender_is_dropped_wherever_it_is() {
+    let (sender, mut receiver) = channel::<u64>(4).unwrap();
+    let process = Process::spawn(sends_one_and_stays, sender.clone()).await.unwrap();
+    assert_eq!(within("an item", receiver.recv()).await.unwrap(), Some(1));
+    sender.send(2).await.unwrap();
+    assert_eq!(within("an item", receiver.recv()).await.unwrap(), Some(2));
+    drop(sender);
+    // The process lives on, its argument does not.
+    assert_eq!(within("the end", receiver.recv()).await.unwrap(), None);
+    assert!(process.is_alive());
+    within("kill", process.kill()).await.unwrap();
+}
+
+#[procession::test]
+async fn a_sender_works_in_messages_and_ends_with_them() {
+    let (sender, mut receiver) = channel::<u64>(4).unwrap();
+    let publisher = within("spawn", Publisher::spawn(sender)).await.unwrap();
+    for told in [false, true] {
+        let (to, mut from) = channel::<u64>(4).unwrap();
+        let call = publisher.produce(to, 1000);
+        let produce = async {
+            match told {
+                true => call.tell().await.unwrap(),
+                false => call.await.unwrap(),
+            }
+        };
+        let read = async {
+            let mut count = 0;
+            while let Some(n) = from.recv().await.unwrap() {
+                assert_eq!(n, count);
+                count += 1;
+            }
+            count
+        };
+        assert_eq!(within("all", join(produce, read)).await.1, 1000);
+    }
+    publisher.publish(7).await.unwrap();
+    assert_eq!(receiver.recv().await.unwrap(), Some(7));
+}
+
+#[procession::test]
+async fn a_sender_in_init_works_for_every_incarnation_and_its_death_is_told() {
+    let (sender, mut receiver) = channel::<u64>(4).unwrap();
+    let spec = Publisher::spec(sender)
+        .backoff(Backoff::none())
+        .intensity(100, Duration::from_secs(1));
+    let publisher = within("spawn", spec.spawn()).await.unwrap();
+    for n in 0..5 {
+        within("publish", publisher.publish(n)).await.unwrap();
+        assert_eq!(within("an item", receiver.recv()).await.unwrap(), Some(n));
+        within("kill", publisher.kill()).await.unwrap();
+        let error = within("word of the death", receiver.recv()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Died);
+    }
+    within("stop", publisher.stop()).await.unwrap();
+    assert_eq!(within("the end", receiver.recv()).await.unwrap(), None);
+}
+
+#[procession::test]
+async fn a_receiver_is_handed_on_in_the_middle_and_nothing_is_lost_or_doubled() {
+    let (sender, receiver) = channel(32).unwrap();
+    let (on, next) = oneshot::channel().unwrap();
+    let first = Process::spawn(sums, (receiver, 500, on)).await.unwrap();
+    let send = async {
+        for n in 0..=1000_u64 {
+            sender.send(n).await.unwrap();
+        }
+        drop(sender);
+    };
+    let read = async {
+        let mut receiver: Receiver<u64> = within("a receiver", next).await.unwrap();
+        let (on, next) = oneshot::channel().unwrap();
+        assert_eq!(receiver.recv().await.unwrap(), Some(501));
+        let second = Process::spawn(sums, (receiver, 1000, on)).await.unwrap();
+        let mut rest = within("what is left", next).await.unwrap();
+        assert_eq!(within("the end", rest.recv()).await.unwrap(), None);
+        within("join", second.join()).await.unwrap()
+    };
+    let ((), second) = join(send, read).await;
+    let first = within("join", first.join()).await.unwrap();
+    assert_eq!((first, second), ((0..=500).sum(), (502..=1000).sum()));
+}
+
+#[procession::test]
+async fn senders_hear_of_the_end_of_the_receiver_and_of_a_full_channel() {
+    let (sender, receiver) = channel::<u64>(3).unwrap();
+    for n in 0..3 {
+        sender.try_send(n).unwrap();
+    }
+    assert!(matches!(sender.try_send(3), Err(SendError::Full(3))));
+    assert_eq!(channel::<u64>(0).unwrap_err().kind(), ErrorKind::Invalid);
+    let waits = sender.send(3);
+    let (sent, ()) = within("both", join(waits, async { drop(receiver) })).await;
+    assert!(matches!(sent, Err(SendError::Closed(3))));
+    within("the end", sender.closed()).await;
+    // One that never sent does not know better.
+    let (sender, receiver) = channel::<u64>(3).unwrap();
+    drop(receiver);
+    assert!(matches!(sender.try_send(1), Err(SendError::Closed(1))));
+}
+
+#[procession::test]
+async fn more_senders_than_are_taken_in_at_once_wait_for_the_receiver() {
+    let (sender, mut receiver) = channel::<u64>(1).unwrap();
+    let (carrier, mut carried) = pipe::<Sender<u64>, Sender<u64>>().unwrap();
+    let mut sends = Vec::new();
+    for n in 0..400 {
+        carrier.send(sender.clone()).await.unwrap();
+        let copy = recv(&mut carried).await.unwrap().unwrap();
+        sends.push(tokio::spawn(async move { copy.send(n).await.unwrap() }));
+    }
+    drop(sender);
+    let mut numbers = Vec::new();
+    while let Some(n) = within("an item", receiver.recv()).await.unwrap() {
+        numbers.push(n);
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..400).collect::<Vec<_>>());
 }
 
 #[procession::test]

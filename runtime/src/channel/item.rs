@@ -4,6 +4,8 @@ use crate::error::{Error, ErrorKind, Result, SendError};
 use crate::wire::attach::{self, Attached, Payload};
 use crate::wire::value::Wire;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use std::collections::VecDeque;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::envelope;
@@ -62,46 +64,54 @@ pub(super) struct Packet {
     lines: Vec<Packed>,
 }
 
-/// Sends lines away; they are gone from here. On an error they are as they were.
-pub(super) fn pack(lines: &[&Line]) -> Result<Packet> {
+/// Sends lines away, and duplicates of the descriptors beside them; the lines are gone from here. On an error they are as
+/// they were.
+pub(super) fn pack<'l>(
+    lines: impl Iterator<Item = &'l Line> + Clone,
+    beside: &[BorrowedFd<'_>],
+) -> Result<Packet> {
     if !attach::is_collecting() {
         return Err(Error::with_kind(ErrorKind::Codec, attach::OUTSIDE));
     }
-    let mut states: Vec<_> = lines.iter().map(|line| line.state()).collect();
+    let mut states: Vec<_> = lines.clone().map(Line::state).collect();
     let mut fds = Vec::new();
-    let mut packed = Vec::with_capacity(lines.len());
-    for (line, state) in lines.iter().zip(&mut states) {
+    let mut packed = Vec::with_capacity(states.len());
+    for (line, state) in lines.clone().zip(&mut states) {
         packed.push(line.pack(state, &mut fds)?);
     }
+    fds.extend(beside);
     let packet = Packet {
         envelope: envelope::seal(&fds)?,
         n_fds: fds.len() as u32,
         lines: packed,
     };
     drop(fds);
-    for (line, state) in lines.iter().zip(&mut states) {
+    for (line, state) in lines.zip(&mut states) {
         line.leave(state);
     }
     Ok(packet)
 }
 
-/// Takes lines in.
-pub(super) fn unpack(packet: Packet) -> Result<Vec<Arc<Line>>> {
+/// Takes lines in, and what came beside them.
+pub(super) fn unpack(packet: Packet) -> Result<(Vec<Arc<Line>>, VecDeque<OwnedFd>)> {
     let mut fds = envelope::open(packet.envelope, packet.n_fds as usize)?;
     let lines = packet.lines.into_iter();
-    lines
+    let lines: Result<_> = lines
         .map(|packed| Line::unpack(packed, &mut fds).map(Arc::new))
-        .collect()
+        .collect();
+    Ok((lines?, fds))
 }
 
 /// Serialises an end that is one line.
 pub(super) fn serialize<S: Serializer>(line: &Line, serializer: S) -> Result<S::Ok, S::Error> {
-    pack(&[line]).map_err(ser::Error::custom)?.serialize(serializer)
+    pack([line].into_iter(), &[])
+        .map_err(ser::Error::custom)?
+        .serialize(serializer)
 }
 
 /// Deserialises an end that is one line.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Line>, D::Error> {
-    let mut lines = unpack(Packet::deserialize(deserializer)?).map_err(de::Error::custom)?;
+    let (mut lines, _) = unpack(Packet::deserialize(deserializer)?).map_err(de::Error::custom)?;
     match lines.pop() {
         Some(line) if lines.is_empty() => Ok(line),
         _ => Err(de::Error::custom("an end of a channel is one line")),

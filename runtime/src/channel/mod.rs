@@ -3,7 +3,9 @@
 //! | file | what |
 //! | --- | --- |
 //! | `pipe` | two ends that both send and receive |
+//! | `mpsc` | many senders, one receiver |
 //! | `oneshot` | one value, once |
+//! | `door` | how senders come to the receiver |
 //! | `line` | what they are all made of: items both ways, and ends that travel |
 //! | `item` | values to items and back |
 //! | `envelope` | descriptors that one process can have, once |
@@ -15,9 +17,11 @@
 //! **Refused.** An end outside a message of this library is not serialised. An end that was sent is gone from where it was;
 //! the same message, received a second time (a retried item, the `init` of a restarted actor), has it no more.
 
+mod door;
 mod envelope;
 mod item;
 mod line;
+pub mod mpsc;
 pub mod oneshot;
 pub(crate) mod pipe;
 mod waiters;

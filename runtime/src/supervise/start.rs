@@ -19,7 +19,7 @@ use super::child::{Child, Last, Launching, Work};
 use super::decide::{self, Decider, Incarnation};
 use super::host::{Event, Host, Who, stopped};
 use super::life::{Life, attend, time};
-use super::spec::Outcome;
+use super::spec::{Outcome, Restart};
 
 /// A first message that is longer than this is sent after the start, not before.
 const FIRST: usize = 32 << 10;
@@ -224,9 +224,14 @@ impl Host {
             return;
         };
         let starter = child.starter.as_mut();
+        let once = child.policy.restart == Restart::Temporary;
         let Work::Process(process) = &mut child.work else {
             return;
         };
+        if once {
+            // Not needed again; what it holds would seem to be in use until the process ends.
+            Rc::make_mut(&mut process.spec).body.input = Payload::default();
+        }
         let mut life = Life::new(who.incarnation, pid, page, watch, control);
         let Some(launching) = process.launching.take() else {
             return;
