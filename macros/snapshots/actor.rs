@@ -17,6 +17,12 @@ impl Counter {
     async fn other(&self, other: Self) -> Option<Self> {
         None
     }
+    fn upto(&self, n: u64) -> impl Stream<Item = u64> + use<> {
+        stream::iter(0..n)
+    }
+    async fn lines(&mut self) -> Result<impl Stream<Item = Vec<u8>> + use<>, String> {
+        Ok(stream::empty())
+    }
     fn crash(&self) -> ! {
         panic!()
     }
@@ -152,10 +158,43 @@ const _: () = {
                 },
             )
         }
+        fn upto(&self, n: u64) -> ::procession::StreamCall<u64, ::procession::Never> {
+            ::procession::private::stream_call(
+                &self.0,
+                3u32 + ::core::cfg!(all(unix)) as u32,
+                "upto",
+                ::procession::private::encoded(|out| {
+                    <u64 as ::procession::Wire>::encode(&n, out)?;
+                    ::core::result::Result::Ok(())
+                }),
+                ::procession::private::Decoders {
+                    value: |bytes| <u64 as ::procession::Wire>::decode(bytes),
+                    error: |bytes| <::procession::Never as ::procession::private::Failure>::decode(
+                        bytes,
+                    ),
+                },
+            )
+        }
+        fn lines(&self) -> ::procession::StreamCall<Vec<u8>, String> {
+            ::procession::private::stream_call(
+                &self.0,
+                4u32 + ::core::cfg!(all(unix)) as u32,
+                "lines",
+                ::procession::private::encoded(|_| { ::core::result::Result::Ok(()) }),
+                ::procession::private::Decoders {
+                    value: |bytes| <Vec<
+                        u8,
+                    > as ::procession::private::Blob>::decode(bytes),
+                    error: |bytes| <String as ::procession::private::Failure>::decode(
+                        bytes,
+                    ),
+                },
+            )
+        }
         fn crash(&self) -> ::procession::Call<::procession::Never, ::procession::Never> {
             ::procession::private::call(
                 &self.0,
-                3u32 + ::core::cfg!(all(unix)) as u32,
+                5u32 + ::core::cfg!(all(unix)) as u32,
                 "crash",
                 ::procession::private::encoded(|_| { ::core::result::Result::Ok(()) }),
                 ::procession::private::Decoders {
@@ -298,6 +337,55 @@ const _: () = {
                 })),
             },
             ::procession::private::Method {
+                name: "upto",
+                run: ::procession::private::Run::Shared(|actor, call| match ::procession::private::decoded(
+                    call.arguments(),
+                    |bytes| <u64 as ::procession::Wire>::decode(bytes),
+                ) {
+                    ::core::result::Result::Ok(arg0) => {
+                        let value = Self::upto(actor, arg0);
+                        ::procession::private::Outcome::stream(
+                            value,
+                            |item, out| <u64 as ::procession::Wire>::encode(item, out),
+                        )
+                    }
+                    ::core::result::Result::Err(error) => {
+                        ::procession::private::Outcome::Fault(error)
+                    }
+                }),
+            },
+            ::procession::private::Method {
+                name: "lines",
+                run: ::procession::private::Run::ExclusiveAsync(|actor, call| ::std::boxed::Box::pin(async move {
+                    match ::procession::private::decoded(
+                        call.arguments(),
+                        |_| ::core::result::Result::Ok(()),
+                    ) {
+                        ::core::result::Result::Ok(()) => {
+                            match Self::lines(actor).await {
+                                ::core::result::Result::Ok(value) => {
+                                    ::procession::private::Outcome::stream(
+                                        value,
+                                        |item, out| <Vec<
+                                            u8,
+                                        > as ::procession::private::Blob>::encode(item, out),
+                                    )
+                                }
+                                ::core::result::Result::Err(value) => {
+                                    ::procession::private::Outcome::failed(|out| <String as ::procession::private::Failure>::encode(
+                                        &value,
+                                        out,
+                                    ))
+                                }
+                            }
+                        }
+                        ::core::result::Result::Err(error) => {
+                            ::procession::private::Outcome::Fault(error)
+                        }
+                    }
+                })),
+            },
+            ::procession::private::Method {
                 name: "crash",
                 run: ::procession::private::Run::Shared(|actor, call| match ::procession::private::decoded(
                     call.arguments(),
@@ -323,7 +411,7 @@ const _: () = {
                 file: ::core::file!(),
                 line: ::core::line!(),
                 column: ::core::column!(),
-                signature: 16804714045417520788u64,
+                signature: 16112418976188729815u64,
             });
             &ROW
         }

@@ -54,6 +54,16 @@ impl Output {
         }
     }
 
+    /// The same for an item of a stream, which may be a `Result` and is a value all the same.
+    pub(crate) fn of_stream(self, actor: &Type, is_fallible: bool) -> Self {
+        let ty = types::without_self(&self.ty, actor);
+        let shape = match is_fallible {
+            true => Shape::of(&ty),
+            false => Shape::Value,
+        };
+        Output { ty, shape }
+    }
+
     /// How the value travels.
     pub(crate) fn value(&self, Root { root, private }: &Root) -> Travel {
         let whole = &self.ty;

@@ -113,6 +113,12 @@ fn an_actor_with_all_there_can_be_in_it() {
             async fn other(&self, other: Self) -> Option<Self> {
                 None
             }
+            fn upto(&self, n: u64) -> impl Stream<Item = u64> + use<> {
+                stream::iter(0..n)
+            }
+            async fn lines(&mut self) -> Result<impl Stream<Item = Vec<u8>> + use<>, String> {
+                Ok(stream::empty())
+            }
             fn crash(&self) -> ! {
                 panic!()
             }

@@ -26,6 +26,7 @@
 //! | [`Process`] | a process that runs one `#[task]` |
 //! | [`ActorRef`] | a handle to an `#[actor]`, good across its restarts |
 //! | [`Call`] | a message that is about to be sent |
+//! | [`CallStream`] | the items of a stream that a method returns |
 //! | [`Supervisor`], [`Spec`], [`Tree`] | what to keep running, and how |
 //! | [`Pool`] | workers that map a task over many inputs |
 //! | [`SharedSlice`], [`SharedBytes`], [`SharedStr`] | memory that is written once and read in place by many processes |
@@ -70,6 +71,7 @@ pub use actor::child::stopping;
 pub use actor::contract::{Actor, Service, Task};
 pub use actor::handle::ActorRef;
 pub use actor::monitor::Monitor;
+pub use actor::stream::{CallStream, StreamCall, StreamFuture};
 pub use app::config::Config;
 pub use app::in_use::{InUse, in_use};
 pub use channel::mpsc::{Receiver, Sender, channel};

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 pub use crate::actor::call::{Decoders, call};
 pub use crate::actor::contract::{Actor, Invocation, Marker, Method, Outcome, Run, Service, Task};
 pub use crate::actor::row::{Key, ROWS, Row};
+pub use crate::actor::stream::stream_call;
 pub use crate::app::main::{Flavor, Main, main};
 pub use crate::app::test::test;
 pub use crate::supervise::builder::{actor_spec, service_spec};

@@ -2,6 +2,7 @@
 
 use super::mailbox::Mailbox;
 use super::parse::{Block, Item, Member, Role};
+use super::stream::{self, Streamed};
 use crate::argument::{self, Argument};
 use crate::attributes;
 use crate::fault::Faults;
@@ -51,6 +52,8 @@ pub(super) struct Terminate {
 pub(super) struct Method {
     pub(super) function: Function,
     pub(super) is_exclusive: bool,
+    /// Whether it returns a stream: the output is then that of an item.
+    pub(super) streams: bool,
     pub(super) arguments: Vec<Argument>,
     pub(super) output: Output,
     /// How often it may run again where a process died in the middle of it.
@@ -277,16 +280,25 @@ impl Actor {
         let is_exclusive = argument::receiver(function.sig.inputs.iter())
             .is_some_and(|receiver| check_receiver(receiver, found));
         let arguments = self.arguments(function, found);
-        refuse_stream(&function.sig.output, found);
-        let output = match returned_stream(&function.sig.output) {
-            Some(_) => Output::read(&ReturnType::Default, found),
+        let retries = retries(member, found);
+        let streamed = stream::read(&function.sig.output, found);
+        let output = match &streamed {
+            Some(Streamed { output, is_fallible }) => {
+                Output::read(output, found).of_stream(&self.ty, *is_fallible)
+            }
             None => Output::read(&function.sig.output, found).without_self(&self.ty),
         };
-        let retries = retries(member, found);
+        if let (Some(_), Some(attr)) = (&streamed, member.idempotent.first()) {
+            found.at(
+                attr,
+                "a stream is not run again: what was read of it cannot be taken back; leave `#[idempotent]` out",
+            );
+        }
         self.methods.push(Method {
             function: function.clone(),
             retries,
             is_exclusive,
+            streams: streamed.is_some(),
             arguments,
             output,
             is_broken: !found.is_empty(),
@@ -389,34 +401,6 @@ fn refuse_condition(function: &Function, what: &str, found: &mut Faults) {
             format!("{what} cannot depend on a `cfg`: put it on what is in its body"),
         );
     }
-}
-
-fn refuse_stream(output: &ReturnType, found: &mut Faults) {
-    if let Some(stream) = returned_stream(output) {
-        found.at(
-            stream,
-            "a method of an actor cannot return a stream: return a `Vec`, or send the items to a ref that it is given",
-        );
-    }
-}
-
-/// The type `impl Stream`, where that is what is returned.
-fn returned_stream(output: &ReturnType) -> Option<&Type> {
-    let ReturnType::Type(_, ty) = output else {
-        return None;
-    };
-    let Type::ImplTrait(opaque) = types::peel(ty) else {
-        return None;
-    };
-    let is_stream = opaque.bounds.iter().any(|bound| match bound {
-        syn::TypeParamBound::Trait(bound) => bound
-            .path
-            .segments
-            .last()
-            .is_some_and(|last| last.ident == "Stream"),
-        _ => false,
-    });
-    is_stream.then_some(ty)
 }
 
 fn is_borrow(input: &FnArg) -> bool {

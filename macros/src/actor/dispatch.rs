@@ -69,7 +69,8 @@ fn signature(actor: &Actor) -> TokenStream {
     let methods = actor.methods.iter().map(|method| {
         let (name, output, exclusive) = (&method.function.sig.ident, &method.output.ty, method.is_exclusive);
         let types = method.arguments.iter().map(|argument| &argument.ty);
-        quote!(fn #name(#exclusive #(, #types)*) -> #output;)
+        let stream = method.streams.then(|| quote!(stream));
+        quote!(fn #name(#exclusive #(, #types)*) -> #stream #output;)
     });
     quote!(init(#(#init),*); #(#methods)*)
 }
@@ -170,7 +171,11 @@ fn entry(method: &Method, paths: &Root) -> TokenStream {
         argument.lend(paths, &quote!(#hidden))
     });
     let dot_await = function.is_async().then(|| quote!(.await));
-    let outcome = outcome(output, &quote!(Self::#name(#actor #(, #lent)*) #dot_await), paths);
+    let run = quote!(Self::#name(#actor #(, #lent)*) #dot_await);
+    let outcome = match method.streams {
+        true => streamed(output, &run, paths),
+        false => outcome(output, &run, paths),
+    };
     let unused = match arguments.is_empty() {
         true => quote!(_),
         false => quote!(#bytes),
@@ -201,6 +206,27 @@ fn entry(method: &Method, paths: &Root) -> TokenStream {
             name: #text,
             run: #private::Run::#kind(|#actor, #call| #run),
         }
+    }
+}
+
+/// What is sent back for the stream `run`, or for its error.
+fn streamed(output: &Output, run: &TokenStream, paths: &Root) -> TokenStream {
+    let Root { private, .. } = paths;
+    let (value, item, out) = (local("value"), local("item"), local("out"));
+    let encode_item = output.value(paths).encode(paths, &quote!(#item), &quote!(#out));
+    let stream = quote!(#private::Outcome::stream(#value, |#item, #out| #encode_item));
+    if let Shape::Fallible(_) = &output.shape {
+        let encode_error = output.error(paths).encode(paths, &quote!(&#value), &quote!(#out));
+        return quote! {
+            match #run {
+                ::core::result::Result::Ok(#value) => #stream,
+                ::core::result::Result::Err(#value) => #private::Outcome::failed(|#out| #encode_error),
+            }
+        };
+    }
+    quote! {
+        let #value = #run;
+        #stream
     }
 }
 

@@ -189,13 +189,17 @@ fn remote(method: &Method, idx: &TokenStream, paths: &Root) -> TokenStream {
     let encoded = encoded(arguments, paths);
     let (value, error) = (output.value(paths), output.error(paths));
     let (value_ty, error_ty) = (&value.ty, &error.ty);
+    let (call, make) = match method.streams {
+        true => (quote!(StreamCall), quote!(stream_call)),
+        false => (quote!(Call), quote!(call)),
+    };
     let bytes = local("bytes");
     let [decode_value, decode_error] = [&value, &error].map(|travel| travel.decode(paths, &quote!(#bytes)));
     quote! {
         #(#cfgs)*
         #(#described)*
-        #vis fn #name(&self #(, #shown)*) -> #root::Call<#value_ty, #error_ty> {
-            #private::call(
+        #vis fn #name(&self #(, #shown)*) -> #root::#call<#value_ty, #error_ty> {
+            #private::#make(
                 &self.0,
                 #idx,
                 #text,
@@ -224,8 +228,12 @@ fn broken(method: &Method, Root { root, private }: &Root) -> TokenStream {
         private: private.clone(),
     };
     let (value, error) = (output.value(&paths).ty, output.error(&paths).ty);
+    let call = match method.streams {
+        true => quote!(StreamCall),
+        false => quote!(Call),
+    };
     quote! {
-        #vis fn #name #generics (&self #(, _: #types)*) -> #root::Call<#value, #error> #clause {
+        #vis fn #name #generics (&self #(, _: #types)*) -> #root::#call<#value, #error> #clause {
             ::core::unreachable!()
         }
     }

@@ -8,6 +8,7 @@ mod dispatch;
 mod handle;
 mod mailbox;
 mod parse;
+mod stream;
 
 use crate::fault::Faults;
 use crate::options::Options;

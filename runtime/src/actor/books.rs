@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::conn::{Answer, Conn, Reply};
 use super::ledger::{Ledger, Letter};
+use super::stream::Inflow;
 
 #[derive(Debug, Default)]
 pub(super) struct Books {
@@ -42,11 +43,14 @@ pub(super) struct Books {
 /// Whoever waits for an answer.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) answer: oneshot::Sender<Answer>,
+    /// Taken by the word that a stream is there.
+    pub(super) answer: Option<oneshot::Sender<Answer>>,
     /// What has come of it.
     pub(super) parts: Vec<Payload>,
     /// Where the number of the message is to be told, if that is not known at once.
     pub(super) number: Option<Arc<AtomicU64>>,
+    /// Where the items of a stream go.
+    pub(super) stream: Option<Arc<Inflow>>,
 }
 
 /// A message on its way into the books.
@@ -124,10 +128,7 @@ impl Books {
         while let Some(conn) = self.live().cloned()
             && let Some(first) = self.backlog.front()
         {
-            let is_gone = first
-                .waiter
-                .as_ref()
-                .is_some_and(|waiter| waiter.answer.is_closed());
+            let is_gone = first.waiter.as_ref().is_some_and(Waiting::is_gone);
             if is_gone {
                 self.backlog.pop_front();
             } else if conn.window.try_take(first.letter.cost()).is_ok() {
@@ -215,15 +216,49 @@ impl Letter {
 }
 
 impl Waiting {
-    pub(super) fn end(self, reply: Reply) {
-        let Waiting { answer, parts, .. } = self;
-        // Whoever no longer waits needs no answer.
-        let _ = answer.send(Answer { parts, reply });
+    /// The stream is there.
+    pub(super) fn begin(answer: Option<oneshot::Sender<Answer>>) {
+        if let Some(answer) = answer {
+            let reply = Reply::Value(Payload::default(), 0);
+            // Whoever no longer waits takes the stream back.
+            let _ = answer.send(Answer {
+                parts: Vec::new(),
+                reply,
+            });
+        }
+    }
+
+    pub(super) fn end(mut self, reply: Reply) {
+        match &self.stream {
+            Some(stream) if self.answer.is_none() => stream.end(Some(reply)),
+            _ => self.answer(reply),
+        }
+    }
+
+    fn answer(&mut self, reply: Reply) {
+        let parts = std::mem::take(&mut self.parts);
+        if let Some(answer) = self.answer.take() {
+            // Whoever no longer waits needs no answer.
+            let _ = answer.send(Answer { parts, reply });
+        }
+    }
+
+    /// Whether nobody waits any more.
+    fn is_gone(&self) -> bool {
+        self.answer.as_ref().is_some_and(oneshot::Sender::is_closed)
     }
 
     /// The mailbox was full, and this the oldest that could be dropped.
     pub(super) fn overflow(self) {
         let what = "newer messages took the place of this one in a full mailbox";
         self.end(Reply::Fault(Error::with_kind(ErrorKind::Full, what)));
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(stream) = &self.stream {
+            stream.end(None);
+        }
     }
 }

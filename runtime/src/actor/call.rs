@@ -195,17 +195,21 @@ impl<T: 'static, E: 'static> IntoFuture for Call<T, E> {
 }
 
 /// A call as it is made.
-struct Prepared<T, E> {
-    letter: Letter,
-    decode: Decoders<T, E>,
-    context: CallContext,
+pub(super) struct Prepared<T, E> {
+    pub(super) letter: Letter,
+    pub(super) decode: Decoders<T, E>,
+    pub(super) context: CallContext,
     /// When it ends at the latest.
-    after: Duration,
+    pub(super) after: Duration,
 }
 
 impl<T, E> Call<T, E> {
+    pub(super) fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+
     /// What it inherits from the message that is handled here is added.
-    fn prepare(self) -> Result<Prepared<T, E>> {
+    pub(super) fn prepare(self) -> Result<Prepared<T, E>> {
         let (now, after) = (clock::monotonic(), timeout(self.timeout));
         let mut context = CallContext {
             grace: self.kill_after,
@@ -234,7 +238,7 @@ fn timeout(given: Option<Duration>) -> Duration {
 }
 
 /// The work, or [`CallError::Timeout`].
-async fn within<T, E>(
+pub(super) async fn within<T, E>(
     given: Option<Duration>,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T, CallError<E>> {

@@ -10,6 +10,7 @@ use crate::process::page::Page;
 use crate::wire::attach::Payload;
 use crate::wire::codec;
 use crate::wire::control::Done;
+use futures::Stream;
 use futures::future::LocalBoxFuture;
 use std::cell::RefCell;
 use std::fmt::{self, Display};
@@ -19,6 +20,7 @@ use std::rc::Rc;
 use super::chunk::{Chunk, ItemKind};
 use super::room::{Room, Serve};
 use super::row::Row;
+use super::source::Source;
 
 /// A function that can run in a process of its own: what `#[task]` makes of it.
 #[diagnostic::on_unimplemented(
@@ -142,9 +144,18 @@ pub enum Outcome {
     Value(Payload),
     Failed(Payload),
     Fault(Error),
+    Stream(Source),
 }
 
 impl Outcome {
+    /// The stream that the method returned, of which nothing is asked yet.
+    pub fn stream<S: Stream + 'static>(
+        items: S,
+        encode: fn(&S::Item, &mut Vec<u8>) -> Result<()>,
+    ) -> Outcome {
+        Outcome::Stream(Source::new(items, encode))
+    }
+
     /// The method's value.
     pub fn value(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Outcome {
         Self::written(encode, Outcome::Value)

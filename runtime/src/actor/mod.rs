@@ -5,11 +5,12 @@
 //! | `current` | the message that is handled: what calls within it inherit |
 //! | `row` | the registry of what this build can run |
 //! | `contract` | what the macros implement |
-//! | `handle`, `call`, `monitor` | what users hold |
+//! | `handle`, `call`, `stream`, `monitor` | what users hold |
 //! | `ledger` | what one sender sent to one actor, and what becomes of it at a death: pure |
 //! | `peer`, `books`, `conn` | the client's side: the books and the connection |
 //! | `child`, `port`, `room`, `work` | the actor's side: a process, a link, the value and its lock, a message that runs |
 //! | `chunk` | items of a pool that came with one message |
+//! | `source` | a stream that a method returned, where it is made |
 
 mod books;
 pub(crate) mod call;
@@ -25,4 +26,6 @@ pub(crate) mod peer;
 pub(crate) mod port;
 pub(crate) mod room;
 pub(crate) mod row;
+pub(crate) mod source;
+pub(crate) mod stream;
 pub(crate) mod work;

@@ -40,6 +40,7 @@ use super::books::{Books, Posting, Waiting};
 use super::conn::{self, Answer, Conn, Reply};
 use super::ledger::{Letter, Obituary, Verdict};
 use super::row::{self, Entry};
+use super::stream::{self, Inflow};
 use super::{child, current};
 
 /// How often, and after how long, a link is asked for again where the host had no descriptors for it.
@@ -126,16 +127,37 @@ impl Peer {
         letter: Letter,
         context: CallContext,
     ) -> Result<Option<Answer>> {
+        let answered = self.request(letter, context, None).await?;
+        Ok(answered.map(|(_, answer)| answer))
+    }
+
+    /// Sends a request that a stream answers, and waits until that is there, or for the end; then also its number.
+    pub(crate) async fn stream(
+        self: &Arc<Self>,
+        letter: Letter,
+        context: CallContext,
+        stream: Arc<Inflow>,
+    ) -> Result<Option<(u64, Answer)>> {
+        self.request(letter, context, Some(stream)).await
+    }
+
+    async fn request(
+        self: &Arc<Self>,
+        letter: Letter,
+        context: CallContext,
+        stream: Option<Arc<Inflow>>,
+    ) -> Result<Option<(u64, Answer)>> {
         let (answer, mut answered) = oneshot::channel();
         let (method, deadline) = (letter.method, letter.deadline);
         let waiter = Waiting {
-            answer,
+            answer: Some(answer),
             parts: Vec::new(),
             number: None,
+            stream,
         };
         let number = self.post(letter, Some(waiter)).await?;
         if let Some(answer) = self.look_for(&mut answered) {
-            return Ok(Some(answer));
+            return Ok(Some((number.get(), answer)));
         }
         let unanswered = Unanswered {
             peer: self,
@@ -154,7 +176,21 @@ impl Peer {
             },
         };
         std::mem::forget(unanswered);
-        Ok(answer.ok())
+        let number = number.get();
+        Ok(answer.ok().map(|answer| (number, answer)))
+    }
+
+    /// Room for more of the stream that answers this request.
+    pub(super) fn grant(&self, number: u64, credit: Credit) {
+        let books = lock(&self.books);
+        if let Some(conn) = &books.conn {
+            let head = Head {
+                seq: number,
+                ..credit.to_head(Kind::Part)
+            };
+            // A link that is closed brings no more.
+            let _ = conn.sender.send(head, Bytes::new(), Vec::new());
+        }
     }
 
     /// The answer, if it comes within a moment.
@@ -452,10 +488,23 @@ impl Peer {
             Kind::Fault => Reply::Fault(codec::decode(&frame.body).map_err(|e| e.to_string())?),
             Kind::Part => {
                 let mut books = lock(&self.books);
-                if let Some(waiting) = books.ledger.waiter(seq).filter(|_| seq > 0) {
-                    waiting.parts.push(Payload::received(frame.body, frame.fds));
-                }
-                return Ok(());
+                let Some(waiting) = books.ledger.waiter(seq).filter(|_| seq > 0) else {
+                    return Ok(());
+                };
+                let part = Payload::received(frame.body, frame.fds);
+                let Some(stream) = waiting.stream.clone() else {
+                    waiting.parts.push(part);
+                    return Ok(());
+                };
+                let begun = (aux == stream::BEGUN).then(|| waiting.answer.take());
+                drop(books);
+                return match begun {
+                    None => stream.hear(part).map_err(|fault| fault.to_string()),
+                    Some(answer) => {
+                        Waiting::begin(answer);
+                        Ok(())
+                    }
+                };
             }
             Kind::Credit => return self.hear_credit(conn, frame.head),
             other => return Err(format!("a frame of kind {other:?} from an actor")),
@@ -484,12 +533,9 @@ impl Peer {
     /// Room in the mailbox, and word of what has begun.
     fn hear_credit(&self, conn: &Conn, head: Head) -> Result<(), String> {
         let begun = head.seq;
-        let credit = Credit {
-            messages: (head.aux >> 32) as u32,
-            bytes: head.aux & 0xffff_ffff,
-            fds: head.method,
-        };
-        conn.window.grant(credit).map_err(|fault| fault.to_string())?;
+        conn.window
+            .grant(Credit::of_head(&head))
+            .map_err(|fault| fault.to_string())?;
         let mut books = lock(&self.books);
         if !books.is_current(conn) {
             return Ok(());
@@ -616,7 +662,7 @@ impl Peer {
     }
 
     /// Takes a message back. The link that it is on, if it was open.
-    fn cancel(&self, number: u64) -> Option<LinkId> {
+    pub(super) fn cancel(&self, number: u64) -> Option<LinkId> {
         let mut books = lock(&self.books);
         let was_open = books.ledger.cancel(number);
         let conn = books.conn.as_ref().filter(|_| was_open);

@@ -2,7 +2,7 @@
 
 use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind};
-use crate::link::credit::{Credit, Granter};
+use crate::link::credit::{Credit, Granter, Window};
 use crate::link::{self, Incoming};
 use crate::os::clock;
 use crate::process::control::Remote;
@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 
 use super::contract::Outcome;
 use super::current::Step;
+use super::stream;
 use super::work::Work;
 
 /// The largest number that a message may have: as many bits as the status page has for it.
@@ -43,6 +44,8 @@ pub(crate) struct Port {
     missed: Cell<bool>,
     /// What runs, or waits to, by the numbers of the messages.
     running: RefCell<HashMap<u64, Rc<Work>>>,
+    /// How much may be sent of the streams that are read.
+    streams: RefCell<HashMap<u64, Window>>,
     limit: usize,
     /// Asks the reader of this link to take what is there, and say so.
     pub(crate) drain: Notify,
@@ -60,7 +63,7 @@ pub(crate) struct Message {
     /// What it takes of the mailbox.
     cost: Credit,
     /// Whether it has an answer.
-    answered: bool,
+    pub(super) answered: bool,
     /// Whether nobody waits for that.
     one_way: bool,
     /// The calls that wait for it, the first one first.
@@ -91,6 +94,7 @@ impl Port {
             asked: false.into(),
             missed: false.into(),
             running: RefCell::default(),
+            streams: RefCell::default(),
             limit: settings.frame_limit,
             drain: Notify::new(),
             drained: Notify::new(),
@@ -151,6 +155,15 @@ impl Port {
                 }
                 Ok(None)
             }
+            Kind::Part => {
+                // One that has ended needs none.
+                if let Some(window) = self.streams.borrow().get(&seq) {
+                    window
+                        .grant(Credit::of_head(&frame.head))
+                        .map_err(|fault| fault.to_string())?;
+                }
+                Ok(None)
+            }
             Kind::Credit => {
                 self.asked.set(true);
                 self.acknowledge(Credit::default());
@@ -177,13 +190,9 @@ impl Port {
             self.asked.set(false);
         }
         crash::at(Point::CreditDue);
-        // A window of bytes is far below 4 GiB.
-        let aux = (u64::from(credit.messages) << 32) | credit.bytes;
         let head = Head {
-            method: credit.fds,
             seq: self.begun.get(),
-            aux,
-            ..Head::new(Kind::Credit)
+            ..credit.to_head(Kind::Credit)
         };
         self.send(head, Payload::default());
         crash::at(Point::CreditQueued);
@@ -309,11 +318,39 @@ impl Message {
             Outcome::Value(payload) => self.answer(Kind::Reply, 0, payload),
             Outcome::Failed(payload) => self.answer(Kind::Failed, 0, payload),
             Outcome::Fault(error) => self.fault(&error),
+            // Who is to hear it has its own way to: see `source`.
+            Outcome::Stream(_) => {}
         }
         crash::at(Point::Answered);
     }
 
-    /// Sends a part of the answer of a chunk.
+    /// The stream that answers it is there: how much of it may be sent, which is nothing until it is read.
+    pub(crate) fn begin_stream(&self) -> Window {
+        let window = stream::window();
+        self.port.streams.borrow_mut().insert(self.seq, window.clone());
+        self.answer(Kind::Part, stream::BEGUN, Payload::default());
+        window
+    }
+
+    /// Nothing more is sent of it.
+    pub(crate) fn end_stream(&self) {
+        self.port.streams.borrow_mut().remove(&self.seq);
+    }
+
+    /// Whether an item may be sent at all.
+    pub(crate) fn allows(&self, item: &Payload) -> Result<(), Error> {
+        Ok(self.port.sender.allows(item.len(), item.fds.len())?)
+    }
+
+    /// Ends what runs for it.
+    pub(crate) fn cancel(&self) {
+        let work = self.port.running.borrow_mut().remove(&self.seq);
+        if let Some(work) = work {
+            work.cancel();
+        }
+    }
+
+    /// Sends a part of the answer: of a chunk, or an item of a stream.
     pub(crate) fn part(&self, body: Payload) {
         self.answer(Kind::Part, 0, body);
     }

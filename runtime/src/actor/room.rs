@@ -6,11 +6,11 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::exit::ExitReason;
-use crate::process::page::Page;
+use crate::process::page::{Page, Running};
 use crate::wire::codec;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use super::child::{self, Identity, die_of_panic};
 use super::contract::{Actor, Invocation, Method, Outcome, Run};
 use super::current::{self, Current};
 use super::port::Message;
+use super::source::{self, Source};
 use super::work::Work;
 
 /// What serves the messages of a process.
@@ -41,7 +42,18 @@ pub(crate) struct Room<A> {
     queued: Rc<Cell<usize>>,
     /// How many were taken and have not ended.
     n_open: Rc<Cell<usize>>,
+    /// The messages that streams answer now.
+    streams: Rc<RefCell<Vec<Rc<Message>>>>,
     stopping: Cell<bool>,
+}
+
+/// What became of a message that was to be handled at once.
+enum AtOnce {
+    Done,
+    /// It has to wait for its turn.
+    NotNow,
+    /// It began, and a stream answers it.
+    Streams(Source, Running),
 }
 
 impl<A: Actor> Room<A> {
@@ -51,27 +63,27 @@ impl<A: Actor> Room<A> {
             page,
             queued: Rc::default(),
             n_open: Rc::default(),
+            streams: Rc::default(),
             stopping: Cell::new(false),
         }
     }
 
-    /// Handles a message at once, if it needs no future and nobody is before it; whether it did.
-    fn at_once(&self, method: &Method<A>, message: &Message) -> bool {
+    /// Handles a message at once, if it needs no future and nobody is before it.
+    fn at_once(&self, method: &Method<A>, message: &Message) -> AtOnce {
         if self.queued.get() > 0 {
-            return false;
+            return AtOnce::NotNow;
         }
         match method.run {
             Run::Shared(run) => match self.actor.try_read() {
                 Ok(actor) => self.handle(message, |invocation| run(&actor, invocation)),
-                Err(_) => return false,
+                Err(_) => AtOnce::NotNow,
             },
             Run::Exclusive(run) => match self.actor.try_write() {
                 Ok(mut actor) => self.handle(message, |invocation| run(&mut actor, invocation)),
-                Err(_) => return false,
+                Err(_) => AtOnce::NotNow,
             },
-            Run::SharedAsync(_) | Run::ExclusiveAsync(_) => return false,
+            Run::SharedAsync(_) | Run::ExclusiveAsync(_) => AtOnce::NotNow,
         }
-        true
     }
 
     /// Whether the method could begin now.
@@ -83,12 +95,19 @@ impl<A: Actor> Room<A> {
             }
     }
 
-    fn handle(&self, message: &Message, run: impl FnOnce(Invocation) -> Outcome) {
+    fn handle(&self, message: &Message, run: impl FnOnce(Invocation) -> Outcome) -> AtOnce {
         if message.is_late() {
-            return message.expire();
+            message.expire();
+            return AtOnce::Done;
         }
-        let _running = message.begin(&self.page);
-        message.settle(guarded(|| run(invocation(message))));
+        let running = message.begin(&self.page);
+        match guarded(|| run(invocation(message))) {
+            Outcome::Stream(source) => AtOnce::Streams(source, running),
+            outcome => {
+                message.settle(outcome);
+                AtOnce::Done
+            }
+        }
     }
 
     /// Handles a message in its turn.
@@ -106,38 +125,81 @@ impl<A: Actor> Room<A> {
             }
             Some((message.begin(&self.page), invocation(&message)))
         };
-        match method.run {
+        // Each arm lets go of the actor at its end: a stream outlives its method, not the other way round.
+        let (running, outcome) = match method.run {
             Run::Shared(run) => {
                 let actor = self.actor.read().await;
-                let Some((_running, invocation)) = begin() else {
+                let Some((running, invocation)) = begin() else {
                     return;
                 };
-                message.settle(guarded(|| run(&actor, invocation)));
+                (running, guarded(|| run(&actor, invocation)))
             }
             Run::SharedAsync(run) => {
                 let actor = self.actor.read().await;
-                let Some((_running, invocation)) = begin() else {
+                let Some((running, invocation)) = begin() else {
                     return;
                 };
                 let handler = unwound(run(&actor, invocation));
-                message.settle(current::within(message.as_current(method), handler).await);
+                (
+                    running,
+                    current::within(message.as_current(method), handler).await,
+                )
             }
             Run::Exclusive(run) => {
                 let mut actor = self.actor.write().await;
-                let Some((_running, invocation)) = begin() else {
+                let Some((running, invocation)) = begin() else {
                     return;
                 };
-                message.settle(guarded(|| run(&mut actor, invocation)));
+                (running, guarded(|| run(&mut actor, invocation)))
             }
             Run::ExclusiveAsync(run) => {
                 let mut actor = self.actor.write().await;
-                let Some((_running, invocation)) = begin() else {
+                let Some((running, invocation)) = begin() else {
                     return;
                 };
                 let handler = unwound(run(&mut actor, invocation));
-                message.settle(current::within(message.as_current(method), handler).await);
+                (
+                    running,
+                    current::within(message.as_current(method), handler).await,
+                )
             }
+        };
+        match outcome {
+            Outcome::Stream(source) => self.stream(message, source, running).await,
+            outcome => message.settle(outcome),
         }
+    }
+
+    /// Answers a message with a stream, to its end.
+    async fn stream(self: Rc<Self>, message: Rc<Message>, source: Source, running: Running) {
+        if self.stopping.get() {
+            return message.settle(source::stopped());
+        }
+        let _streaming = Streaming::new(&self.streams, &message);
+        source::send(&message, source, running).await;
+    }
+}
+
+/// A message that a stream answers, until it is dropped.
+struct Streaming {
+    all: Rc<RefCell<Vec<Rc<Message>>>>,
+    message: Rc<Message>,
+}
+
+impl Streaming {
+    fn new(all: &Rc<RefCell<Vec<Rc<Message>>>>, message: &Rc<Message>) -> Self {
+        all.borrow_mut().push(message.clone());
+        Streaming {
+            all: all.clone(),
+            message: message.clone(),
+        }
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        let mut all = self.all.borrow_mut();
+        all.retain(|other| !Rc::ptr_eq(other, &self.message));
     }
 }
 
@@ -182,8 +244,19 @@ impl<A: Actor> Serve for Room<A> {
             let what = format!("the actor has no method {}", message.method);
             return message.settle(Outcome::Fault(Error::with_kind(ErrorKind::NotInBuild, what)));
         };
-        if self.at_once(method, &message) {
-            return;
+        match self.at_once(method, &message) {
+            AtOnce::Done => return,
+            AtOnce::NotNow => {}
+            AtOnce::Streams(source, running) => {
+                let (message, open) = (Rc::new(message), Counted::one_of(&self.n_open));
+                let room = self.clone();
+                let answered = message.clone();
+                let work = Work::spawn(async move {
+                    let _open = open;
+                    room.stream(answered, source, running).await;
+                });
+                return message.runs(work);
+            }
         }
         if let Some(me) = message.waits_for_itself()
             && !self.is_free(method)
@@ -199,6 +272,7 @@ impl<A: Actor> Serve for Room<A> {
 
     fn stop(self: Rc<Self>, reason: ExitReason) -> LocalBoxFuture<'static, ()> {
         self.stopping.set(true);
+        source::stop(self.streams.take());
         Box::pin(async move {
             let mut actor = self.actor.write().await;
             unwound(actor.terminate(&reason)).await;

@@ -119,7 +119,7 @@ impl Door {
 
     /// Puts the far end of a line through.
     fn pass(&self, far: &Transport) -> Result<(), Unsent> {
-        match passing::send(self.fd.as_fd(), b"x", &far.descriptors(), Wait::No) {
+        match passing::send(self.fd.as_fd(), b"x", far.socket().as_slice(), Wait::No) {
             Ok(_) => Ok(()),
             Err(error) => Err(match error.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::EAGAIN | Errno::ETOOMANYREFS | Errno::ENOMEM | Errno::ENOBUFS) => Unsent::Full,

@@ -75,6 +75,13 @@ fn pipe_carries_values_both_ways_until_its_other_end_is_dropped() {
 }
 
 #[test]
+fn ticker_streams_cancels_and_outlives_work_that_does_not_yield() {
+    in_every_way("ticker", |written| {
+        assert_eq!(written.stdout, "ok\n", "{written:#?}")
+    });
+}
+
+#[test]
 fn bank_shows_its_tree_with_the_restarted_ones() {
     in_every_way("bank", |written| {
         let mut lines = written.stdout.lines();

@@ -33,6 +33,16 @@ impl Vault {
         Secret(1)
     }
 
+    fn upto(&self, n: u64) -> impl futures::Stream<Item = Secret> + use<> {
+        futures::stream::iter(0..n as u8).map(Secret)
+    }
+
+    /// A stream, or why there is none.
+    pub async fn lines(&mut self, at: &Path) -> Result<impl futures::Stream<Item = Vec<u8>> + use<>, String> {
+        let count = at.components().count();
+        Ok(futures::stream::repeat(vec![7]).take(count))
+    }
+
     /// Described on the ref as here.
     pub async fn pack(&mut self, r#in: &[u8], name: &str, mut out: Vec<u8>) -> Result<Vec<u8>, String> {
         out.extend(r#in);

@@ -7,6 +7,7 @@ struct Counter {
 
 #[actor]
 impl Counter {
+    #[idempotent]
     fn upto(&self) -> impl futures::Stream<Item = u64> + use<> {
         futures::stream::iter(0..self.total)
     }
