@@ -27,7 +27,15 @@ pub(super) fn seal(fds: &[BorrowedFd<'_>]) -> io::Result<Attached> {
 /// Takes out the descriptors, which are so many.
 pub(super) fn open(envelope: Attached, count: usize) -> Result<VecDeque<OwnedFd>> {
     let mut fds = Vec::new();
-    while passing::receive(envelope.0.as_fd(), &mut [0], &mut fds, Wait::No)?.bytes > 0 {}
+    while fds.len() < count {
+        match passing::receive(envelope.0.as_fd(), &mut [0], &mut fds, Wait::No) {
+            Ok(received) if received.bytes > 0 => {}
+            Ok(_) => break,
+            // The other side may still be open for a moment: in a process that was forked and has yet to exec.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
     match fds.len() {
         n if n == count => Ok(fds.into()),
         0 => Err(Error::with_kind(
