@@ -35,6 +35,7 @@
 //! | [`Connection`] | one end of a [`pipe`] between two processes |
 //! | [`Sender`], [`Receiver`] | the ends of a [`channel`] from many processes to one |
 //! | [`oneshot`] | a channel for one value |
+//! | [`watch`], [`broadcast`] | channels from one to many: the newest value, or every one |
 //! | [`Config`], [`in_use`] | settings, before anything is started, and what became of them |
 
 #![deny(unsafe_code)]
@@ -90,7 +91,7 @@ pub use wire::control::{ChildId, DeadCause, DeadLetter, Exit, Info, Overflow, St
 pub use wire::fd::Fd;
 pub use wire::value::Wire;
 
-pub use channel::{mpsc, oneshot};
+pub use channel::{broadcast, mpsc, oneshot, watch};
 
 /// What shared memory can hold.
 pub mod memory {

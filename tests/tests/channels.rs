@@ -2,7 +2,7 @@
 
 use futures::future::join;
 use procession::prelude::*;
-use procession::{Backoff, ErrorKind, SendError, channel, oneshot, pipe};
+use procession::{Backoff, ErrorKind, SendError, broadcast, channel, oneshot, pipe, watch};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tests::{Counts, Fault, Marker, within};
@@ -585,6 +585,192 @@ async fn more_senders_than_are_taken_in_at_once_wait_for_the_receiver() {
     assert_eq!(numbers, (0..400).collect::<Vec<_>>());
 }
 
+/// All that it hears, until the end.
+#[task]
+async fn hears(mut from: broadcast::Receiver<u64>, at: Marker) -> procession::Result<Vec<u64>> {
+    at.reach();
+    let mut heard = Vec::new();
+    loop {
+        match from.recv().await {
+            Ok(n) => heard.push(n),
+            Err(broadcast::RecvError::Closed) => return Ok(heard),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Waits for a level, and sends one of its own.
+#[task]
+async fn waits_for(mut level: watch::Receiver<u64>, at: u64) -> procession::Result<u64> {
+    while *level.borrow()? < at {
+        level.changed().await?;
+    }
+    Ok(*level.borrow()?)
+}
+
+#[task]
+async fn raises(level: watch::Sender<u64>, to: u64, fault: Option<Fault>) -> procession::Result<()> {
+    for n in 2..=to {
+        level.send(n)?;
+    }
+    if let Some(fault) = fault {
+        fault.strike();
+    }
+    Ok(())
+}
+
+#[task]
+async fn broadcasts(to: broadcast::Sender<u64>, from: u64, upto: u64) -> procession::Result<()> {
+    for n in from..upto {
+        to.send(n)?;
+    }
+    Ok(())
+}
+
+#[procession::test]
+async fn a_broadcast_reaches_every_process_in_order_and_ends_with_its_sender() {
+    let sender = broadcast::channel(2000).unwrap();
+    let at = Marker::new();
+    let mut processes = Vec::new();
+    for _ in 0..3 {
+        let input = (sender.subscribe().unwrap(), at.clone());
+        processes.push(within("spawn", Process::spawn(hears, input)).await.unwrap());
+    }
+    assert_eq!(sender.receiver_count(), 3);
+    for n in 0..1000 {
+        assert_eq!(sender.send(n).unwrap(), 3);
+    }
+    drop(sender);
+    for process in processes {
+        assert_eq!(
+            within("join", process.join()).await.unwrap(),
+            (0..1000).collect::<Vec<_>>()
+        );
+    }
+}
+
+#[procession::test]
+async fn a_slow_receiver_of_a_broadcast_is_told_what_it_missed_and_holds_up_nobody() {
+    let sender = broadcast::channel::<u64>(4).unwrap();
+    let (mut slow, mut quick) = (sender.subscribe().unwrap(), sender.subscribe().unwrap());
+    for n in 0..100 {
+        sender.send(n).unwrap();
+        assert_eq!(within("a value", quick.recv()).await.unwrap(), n);
+    }
+    let (mut heard, mut missed) = (Vec::new(), 0);
+    while heard.len() < 8 {
+        match within("a value", slow.recv()).await {
+            Ok(n) => heard.push(n),
+            Err(broadcast::RecvError::Lagged(n)) => missed += n,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!((heard, missed), (vec![0, 1, 2, 3, 96, 97, 98, 99], 92));
+    // One more of what this one has not received, by way of it.
+    let mut again = slow.resubscribe().unwrap();
+    sender.send(100).unwrap();
+    for receiver in [&mut slow, &mut again, &mut quick] {
+        assert_eq!(within("a value", receiver.recv()).await.unwrap(), 100);
+    }
+    drop(sender);
+    for receiver in [&mut slow, &mut again, &mut quick] {
+        assert_eq!(
+            within("the end", receiver.recv()).await,
+            Err(broadcast::RecvError::Closed)
+        );
+    }
+}
+
+#[procession::test]
+async fn the_sender_of_a_broadcast_moves() {
+    let sender = broadcast::channel::<u64>(100).unwrap();
+    let mut receiver = sender.subscribe().unwrap();
+    for n in 0..12 {
+        sender.send(n).unwrap();
+    }
+    let process = Process::spawn(broadcasts, (sender, 12, 15)).await.unwrap();
+    for n in 0..15 {
+        assert_eq!(within("a value", receiver.recv()).await.unwrap(), n);
+    }
+    assert_eq!(
+        within("the end", receiver.recv()).await,
+        Err(broadcast::RecvError::Closed)
+    );
+    within("join", process.join()).await.unwrap();
+}
+
+#[procession::test]
+async fn a_receiver_that_misses_the_last_values_of_a_process_that_ended_hears_of_it() {
+    let sender = broadcast::channel::<u64>(4).unwrap();
+    let mut receiver = sender.subscribe().unwrap();
+    let process = Process::spawn(broadcasts, (sender, 0, 100)).await.unwrap();
+    within("join", process.join()).await.unwrap();
+    for n in 0..4 {
+        assert_eq!(within("a value", receiver.recv()).await.unwrap(), n);
+    }
+    let Err(broadcast::RecvError::Other(error)) = within("the end", receiver.recv()).await else {
+        panic!("values are missing");
+    };
+    assert_eq!(error.kind(), ErrorKind::Died);
+}
+
+#[procession::test]
+async fn a_watch_shows_the_newest_value_to_every_process_and_to_those_that_come_later() {
+    let (sender, mut receiver) = watch::channel(1).unwrap();
+    let first = Process::spawn(waits_for, (receiver.clone(), 1000)).await.unwrap();
+    for n in 2..=999 {
+        sender.send(n).unwrap();
+    }
+    let second = Process::spawn(waits_for, (receiver.clone(), 1000)).await.unwrap();
+    assert!(first.is_alive() && second.is_alive());
+    sender.send(1000).unwrap();
+    assert_eq!(within("join", first.join()).await.unwrap(), 1000);
+    assert_eq!(within("join", second.join()).await.unwrap(), 1000);
+    let third = Process::spawn(waits_for, (receiver.clone(), 1000)).await.unwrap();
+    assert_eq!(within("join", third.join()).await.unwrap(), 1000);
+    let mut clone = receiver.clone();
+    for receiver in [&mut receiver, &mut clone] {
+        until_shown(receiver, 1000).await;
+    }
+    drop(sender);
+    for receiver in [&mut receiver, &mut clone] {
+        assert_eq!(
+            within("the end", receiver.changed()).await.unwrap_err().kind(),
+            ErrorKind::Closed
+        );
+        assert_eq!(*receiver.borrow().unwrap(), 1000);
+    }
+}
+
+async fn until_shown(receiver: &mut watch::Receiver<u64>, value: u64) {
+    while *receiver.borrow().unwrap() < value {
+        within("a change", receiver.changed()).await.unwrap();
+    }
+    // What it was not told of.
+    while let Some(Ok(())) = futures::future::poll_immediate(std::pin::pin!(receiver.changed())).await {}
+}
+
+#[procession::test]
+async fn the_sender_of_a_watch_moves_and_its_death_is_told() {
+    for fault in [None, Some(Fault::Kill), Some(Fault::Panic)] {
+        let (sender, mut receiver) = watch::channel(1).unwrap();
+        let process = Process::spawn(raises, (sender, 10, fault)).await.unwrap();
+        let end = loop {
+            if let Err(end) = within("a change", receiver.changed()).await {
+                break end;
+            }
+        };
+        assert_eq!(*receiver.borrow().unwrap(), 10);
+        let kind = if fault.is_some() {
+            ErrorKind::Died
+        } else {
+            ErrorKind::Closed
+        };
+        assert_eq!(end.kind(), kind);
+        within("wait", process.wait()).await;
+    }
+}
+
 #[procession::test]
 async fn ends_leave_no_descriptor_behind() {
     // What is made once stays.
@@ -615,6 +801,14 @@ async fn ends_leave_no_descriptor_behind() {
             ErrorKind::Died
         );
         drop(here);
+        within("join", process.join()).await.unwrap();
+        let sender = broadcast::channel::<u64>(4).unwrap();
+        let mut receivers: Vec<_> = (0..4).map(|_| sender.subscribe().unwrap()).collect();
+        sender.send(1).unwrap();
+        receivers.push(receivers[0].resubscribe().unwrap());
+        let (level, shown) = watch::channel(1).unwrap();
+        let process = Process::spawn(waits_for, (shown.clone(), 2)).await.unwrap();
+        level.send(2).unwrap();
         within("join", process.join()).await.unwrap();
     }
     before.return_to().await;

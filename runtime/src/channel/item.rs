@@ -111,9 +111,17 @@ pub(super) fn serialize<S: Serializer>(line: &Line, serializer: S) -> Result<S::
 
 /// Deserialises an end that is one line.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Line>, D::Error> {
-    let (mut lines, _) = unpack(Packet::deserialize(deserializer)?).map_err(de::Error::custom)?;
+    only(Packet::deserialize(deserializer)?).map_err(de::Error::custom)
+}
+
+/// Takes in the one line.
+pub(super) fn only(packet: Packet) -> Result<Arc<Line>> {
+    let (mut lines, _) = unpack(packet)?;
     match lines.pop() {
         Some(line) if lines.is_empty() => Ok(line),
-        _ => Err(de::Error::custom("an end of a channel is one line")),
+        _ => Err(Error::with_kind(
+            ErrorKind::Codec,
+            "an end of this channel is one line",
+        )),
     }
 }

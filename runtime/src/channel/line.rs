@@ -264,6 +264,18 @@ impl Line {
         }
     }
 
+    /// How many items may be under way.
+    pub(super) fn capacity(&self) -> usize {
+        self.size.messages as usize
+    }
+
+    /// Closes it without a goodbye: the other end is to know that it misses something.
+    pub(super) fn lose(&self) {
+        let mut state = self.state();
+        state.at = At::Gone;
+        state.end.get_or_insert(End::Dropped);
+    }
+
     fn allow(&self, item: &Payload) -> Result<(), Unsent> {
         let mut state = self.state();
         if state.end.is_some() {

@@ -5,6 +5,8 @@
 //! | `pipe` | two ends that both send and receive |
 //! | `mpsc` | many senders, one receiver |
 //! | `oneshot` | one value, once |
+//! | `watch`, `broadcast` | one sender, many receivers |
+//! | `fan` | how its values come to all of them |
 //! | `door` | how senders come to the receiver |
 //! | `line` | what they are all made of: items both ways, and ends that travel |
 //! | `item` | values to items and back |
@@ -17,11 +19,14 @@
 //! **Refused.** An end outside a message of this library is not serialised. An end that was sent is gone from where it was;
 //! the same message, received a second time (a retried item, the `init` of a restarted actor), has it no more.
 
+pub mod broadcast;
 mod door;
 mod envelope;
+mod fan;
 mod item;
 mod line;
 pub mod mpsc;
 pub mod oneshot;
 pub(crate) mod pipe;
 mod waiters;
+pub mod watch;
