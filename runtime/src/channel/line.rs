@@ -71,7 +71,7 @@ enum At {
     Open {
         runtime: runtime::Id,
         sender: Sender,
-        driver: Driver,
+        driver: Box<Driver>,
     },
     Gone,
 }
@@ -336,7 +336,7 @@ impl State {
             self.at = At::Open {
                 runtime,
                 sender,
-                driver,
+                driver: Box::new(driver),
             };
         }
         Ok(())
