@@ -39,8 +39,6 @@ use tokio::sync::oneshot;
 
 /// The longest first message.
 const MOST_FIRST: usize = 32 * 1024;
-/// How often a start is repeated after the server died under it.
-const MOST_REPEATS: usize = 10;
 /// How many servers in a row may die before they say a word; then exec mode is used.
 const MOST_STILLBORN: usize = 3;
 
@@ -132,33 +130,56 @@ impl Launcher {
     /// Starts a child. `first`, of 1 byte to 32 KiB, is in its control socket before it begins, with `fds` attached to
     /// its first byte; its status page has an outbox of this many bytes.
     ///
+    /// `None`: the fork server died or refused meanwhile. There may have been a child, which is dead now, so what was
+    /// given to it may be in use.
+    ///
     /// May be called many times at once, and dropped at any moment: no process is left then.
     ///
     /// # Errors
     ///
     /// `ErrorKind::Spawn`: out of descriptors, processes or memory, here or in the server; the text names the limit.
+    pub(crate) async fn try_start(
+        &self,
+        first: &[u8],
+        fds: &[BorrowedFd<'_>],
+        outbox: usize,
+    ) -> Result<Option<Child>, Error> {
+        if !(1..=MOST_FIRST).contains(&first.len()) {
+            let what = format!("a first message of {} bytes, of 1 to {MOST_FIRST}", first.len());
+            return Err(Error::with_kind(ErrorKind::TooLarge, what));
+        }
+        let born = Born { first, fds, outbox };
+        let child = match self.mode() {
+            StartMode::ForkServer => self.0.fork(born).await,
+            StartMode::Exec => self.0.execute(born).map(Some),
+        };
+        child.map_err(|error| spawn_error("starting a process", &error))
+    }
+
+    /// How often a start is tried where the fork server dies again and again.
+    pub(crate) const REPEATS: u32 = 10;
+
+    /// What is said after so many.
+    pub(crate) fn given_up() -> Error {
+        let n = Self::REPEATS;
+        let what = format!("starting a process: the fork server died {n} times meanwhile");
+        Error::with_kind(ErrorKind::Spawn, what)
+    }
+
+    /// Starts a child, as often as it takes.
+    #[cfg(test)]
     pub(crate) async fn start(
         &self,
         first: &[u8],
         fds: &[BorrowedFd<'_>],
         outbox: usize,
     ) -> Result<Child, Error> {
-        if !(1..=MOST_FIRST).contains(&first.len()) {
-            let what = format!("a first message of {} bytes, of 1 to {MOST_FIRST}", first.len());
-            return Err(Error::with_kind(ErrorKind::TooLarge, what));
-        }
-        for _ in 0..MOST_REPEATS {
-            let born = Born { first, fds, outbox };
-            let child = match self.mode() {
-                StartMode::ForkServer => self.0.fork(born).await,
-                StartMode::Exec => self.0.execute(born).map(Some),
-            };
-            if let Some(child) = child.map_err(|error| spawn_error("starting a process", &error))? {
+        for _ in 0..Self::REPEATS {
+            if let Some(child) = self.try_start(first, fds, outbox).await? {
                 return Ok(child);
             }
         }
-        let what = format!("starting a process: the fork server died {MOST_REPEATS} times meanwhile");
-        Err(Error::with_kind(ErrorKind::Spawn, what))
+        Err(Self::given_up())
     }
 
     /// How children are started now: exec if it was chosen, or if the fork server cannot serve here.

@@ -2,14 +2,15 @@
 
 use crate::error::Error;
 use crate::exit::ExitReason;
-use crate::link::{self, Transport};
+use crate::link::{self, LinkKind, Transport};
 use crate::os::socket::MAX_DESCRIPTORS;
 use crate::process::control;
 use crate::process::{Launcher, Page, StartMode, Watch};
 use crate::wire::attach::Payload;
 use crate::wire::control::{Answer, Birth, BodyKind, ChildId, Down};
 use crate::wire::frame::{Head, Kind};
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,22 +37,58 @@ pub(crate) struct Launched {
     page: Page,
     control: link::Sender,
     driver: link::Driver,
+    /// The client's end of its first link, where that was made anew.
+    ours: Option<Vec<OwnedFd>>,
 }
 
 /// What a child is told first.
+#[derive(Clone)]
 struct FirstWords {
     birth: Payload,
     /// Its first link, where the birth has no room for the descriptors of that.
     attach: Option<Payload>,
+    /// What that link is made of: so many of the last descriptors beside one of these.
+    link: Option<(LinkKind, usize)>,
 }
 
-/// Starts a process and gives it its first message: before it starts where that is short, else as soon as it is there.
+impl FirstWords {
+    /// Makes the link anew: a child that is dead may have opened it. The client's end of it.
+    fn renew(&mut self) -> io::Result<Option<Vec<OwnedFd>>> {
+        let Some((kind, n_fds)) = self.link else {
+            return Ok(None);
+        };
+        let (ours, theirs) = link::pair(kind)?;
+        let beside = &mut self.attach.as_mut().unwrap_or(&mut self.birth).fds;
+        beside.truncate(beside.len().saturating_sub(n_fds));
+        beside.extend(theirs.into_descriptors().into_iter().map(Arc::new));
+        Ok(Some(ours.into_descriptors()))
+    }
+}
+
+/// Starts a process and gives it its first message: again, with a fresh link, where the fork server died meanwhile.
 async fn launch(
     launcher: &Launcher,
-    FirstWords { birth, attach }: FirstWords,
+    mut words: FirstWords,
     outbox: usize,
     limit: usize,
 ) -> Result<Launched, Error> {
+    let mut ours = None;
+    for _ in 0..Launcher::REPEATS {
+        match try_launch(launcher, words.clone(), outbox, limit).await? {
+            Some(launched) => return Ok(Launched { ours, ..launched }),
+            None => ours = words.renew()?,
+        }
+    }
+    Err(Launcher::given_up())
+}
+
+/// The first message is there before it starts where that is short, else as soon as it has.
+async fn try_launch(
+    launcher: &Launcher,
+    FirstWords { birth, attach, .. }: FirstWords,
+    outbox: usize,
+    limit: usize,
+) -> Result<Option<Launched>, Error> {
     let (first, later) = match birth.len() > FIRST {
         true => (Payload::pack(&Down::Wait)?, Some(birth)),
         false => (birth, None),
@@ -62,19 +99,22 @@ async fn launch(
     };
     let frame = [&head.to_bytes(first.len())[..], &first.bytes].concat();
     let fds: Vec<_> = first.fds.iter().map(AsFd::as_fd).collect();
-    let child = launcher.start(&frame, &fds, outbox).await?;
+    let Some(child) = launcher.try_start(&frame, &fds, outbox).await? else {
+        return Ok(None);
+    };
     let (control, driver) = link::open(Transport::Socket(child.control), limit)?;
     for message in later.into_iter().chain(attach) {
         control.send(Head::new(Kind::Control), message.bytes, message.fds)?;
     }
-    Ok(Launched {
+    Ok(Some(Launched {
         pid: child.pid,
         start: child.mode,
         watch: Rc::new(child.watch),
         page: child.page,
         control,
         driver,
-    })
+        ours: None,
+    }))
 }
 
 impl Host {
@@ -193,9 +233,10 @@ impl Host {
             .filter(|_| !fits)
             .map(|attach| Payload::pack(&Down::Attach(attach)))
             .transpose()?;
+        let link = wants_link.then(|| (self.config.link, fds.len()));
         let beside = &mut attach.as_mut().unwrap_or(&mut birth).fds;
         beside.extend(fds.into_iter().map(Arc::new));
-        Ok(FirstWords { birth, attach })
+        Ok(FirstWords { birth, attach, link })
     }
 
     pub(super) fn launched(&mut self, who: Who, launched: Result<Launched, Error>) {
@@ -206,6 +247,7 @@ impl Host {
             page,
             control,
             driver,
+            ours,
         } = match launched {
             Ok(launched) => launched,
             Err(error) => return self.not_launched(who, error),
@@ -236,7 +278,10 @@ impl Host {
         let Some(launching) = process.launching.take() else {
             return;
         };
-        if let Some(first) = launching.link {
+        if let Some(mut first) = launching.link {
+            if let Some(ours) = ours {
+                first.ours = ours;
+            }
             life.links.push((first.introduced.link, first.slot));
             life.adopt(first.slot);
             if let Some(starter) = starter {

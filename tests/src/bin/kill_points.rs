@@ -185,8 +185,9 @@ where
     F: Future<Output = Result<T>>,
 {
     for _ in 0..2 {
-        if let Ok(started) = spec().await {
-            return Ok(started);
+        match spec().await {
+            Ok(started) => return Ok(started),
+            Err(error) => println!("not started: {error:#}"),
         }
     }
     spec().await
