@@ -24,7 +24,7 @@ pub(crate) mod orphans;
 pub(crate) mod page;
 pub(crate) mod reason;
 pub(crate) mod relay;
-pub(crate) mod request;
+mod request;
 mod server;
 mod watch;
 
