@@ -61,7 +61,7 @@ pub(crate) struct Who {
 #[derive(Debug)]
 pub(crate) enum Event {
     Asked(Asked),
-    Launched(Who, Result<Launched>),
+    Launched(Who, Result<Box<Launched>>),
     Said(Who, Up, Vec<OwnedFd>),
     /// It said what cannot be understood.
     Garbled(Who, String),

@@ -190,7 +190,7 @@ impl Host {
                 tokio::time::sleep(RELAUNCH).await;
             }
             // The host is gone only with its thread.
-            let _ = events.send(Event::Launched(who, launched));
+            let _ = events.send(Event::Launched(who, launched.map(Box::new)));
         });
     }
 
@@ -233,13 +233,13 @@ impl Host {
             .filter(|_| !fits)
             .map(|attach| Payload::pack(&Down::Attach(attach)))
             .transpose()?;
-        let link = wants_link.then(|| (self.config.link, fds.len()));
+        let link = wants_link.then_some((self.config.link, fds.len()));
         let beside = &mut attach.as_mut().unwrap_or(&mut birth).fds;
         beside.extend(fds.into_iter().map(Arc::new));
         Ok(FirstWords { birth, attach, link })
     }
 
-    pub(super) fn launched(&mut self, who: Who, launched: Result<Launched, Error>) {
+    pub(super) fn launched(&mut self, who: Who, launched: Result<Box<Launched>, Error>) {
         let Launched {
             pid,
             start,
@@ -249,7 +249,7 @@ impl Host {
             driver,
             ours,
         } = match launched {
-            Ok(launched) => launched,
+            Ok(launched) => *launched,
             Err(error) => return self.not_launched(who, error),
         };
         let (child, link) = (self.name(who.child).to_owned(), self.config.link);
