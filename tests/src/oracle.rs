@@ -221,8 +221,12 @@ impl Flow {
     /// The sender is about to send a message.
     pub fn send(&self, mode: Mode) -> Sending {
         let seq = self.word(Word::Sent).load(SeqCst) + 1;
-        if seq > WINDOW {
-            self.settle(seq - WINDOW);
+        if let Some(mode) = seq
+            .checked_sub(WINDOW)
+            .filter(|gone| *gone > 0)
+            .and_then(|gone| self.lost(gone))
+        {
+            self.words[Word::Lost as usize + mode as usize].fetch_add(1, SeqCst);
         }
         self.at(seq).store(SENT | mode as u8, SeqCst);
         self.word(Word::Sent).store(seq, SeqCst);
@@ -259,12 +263,10 @@ impl Flow {
         (last + 1..=sent).all(|seq| self.at(seq).load(SeqCst) & (BEGUN | EXCUSED) > 0)
     }
 
-    /// Counts what the message of that number came to.
-    fn settle(&self, seq: u64) {
+    /// The mode of the message of that number, if it was not handled and its sender did not hear of it.
+    fn lost(&self, seq: u64) -> Option<Mode> {
         let byte = self.at(seq).load(SeqCst);
-        if byte & (ENDED | EXCUSED) == 0 {
-            self.words[Word::Lost as usize + mode(byte) as usize].fetch_add(1, SeqCst);
-        }
+        (byte & (ENDED | EXCUSED) == 0).then(|| mode(byte))
     }
 
     /// How many messages of it were handled, each counted once.
@@ -281,19 +283,18 @@ impl Flow {
         }
     }
 
-    /// Adds it up, when nothing moves any more. `killed`: the sender was, and cannot have heard of all.
+    /// Adds it up. `killed`: the sender was, and cannot have heard of all.
     pub fn sum(&self, killed: bool) -> Sum {
         let get = |word: Word| self.word(word).load(SeqCst);
         let (sent, last) = (get(Word::Sent), get(Word::Last));
         let known = if killed { last } else { sent };
-        for seq in (sent + 1).saturating_sub(WINDOW).max(1)..=known {
-            let byte = self.at(seq).load(SeqCst);
-            // What only its sender could have heard of, or sent again, ended with that.
-            if !(killed && mode(byte) != Mode::Tell) {
-                self.settle(seq);
-            }
+        let mut lost = Mode::ALL.map(|mode| self.words[Word::Lost as usize + mode as usize].load(SeqCst));
+        let window = (sent + 1).saturating_sub(WINDOW).max(1)..=known;
+        // What only its sender could have heard of, or sent again, ended with that.
+        let told = |mode: &Mode| !killed || *mode == Mode::Tell;
+        for mode in window.filter_map(|seq| self.lost(seq)).filter(told) {
+            lost[mode as usize] += 1;
         }
-        let lost = Mode::ALL.map(|mode| self.words[Word::Lost as usize + mode as usize].load(SeqCst));
         Sum {
             sender: get(Word::Sender),
             life: get(Word::Life),

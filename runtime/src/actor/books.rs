@@ -102,7 +102,32 @@ impl Books {
         Some(head.seq)
     }
 
-    /// The same where the mailbox drops the oldest when it is full, with or without credit. What was dropped for it.
+    /// The first message in the ledger that was not sent over the connection.
+    pub(super) fn next_unsent(&self) -> Option<(u64, &Letter)> {
+        self.ledger.next_after(self.sent)
+    }
+
+    /// Sends that one, for which there is credit, under its old number: whether it still was the next. `None`: the
+    /// connection takes no more.
+    pub(super) fn resend(&mut self, conn: &Conn, number: u64) -> Option<bool> {
+        if !self.is_current(conn) {
+            return None;
+        }
+        let Some((_, letter)) = self.next_unsent().filter(|(next, _)| *next == number) else {
+            return Some(false);
+        };
+        let head = Head {
+            seq: number,
+            ..letter.head()
+        };
+        let Payload { bytes, fds } = letter.body.clone();
+        conn.sender.send(head, bytes, fds).ok()?;
+        self.sent = number;
+        crash::at(Point::Replayed);
+        Some(true)
+    }
+
+    /// Enters a message where the mailbox drops the oldest when it is full, with or without credit. What was dropped for it.
     pub(super) fn enter_or_drop(
         &mut self,
         conn: &Arc<Conn>,

@@ -343,22 +343,26 @@ impl Peer {
             if let Some(conn) = self.live() {
                 return Ok(conn);
             }
-            let old = lock(&self.books).conn.clone();
-            if let Some(old) = old {
-                // What becomes of the messages that it carried must be known before they can be sent again.
-                old.settled().await;
-                continue;
-            }
-            let request = Request::Introduce {
-                target: self.key.1.clone(),
-                row: self.row,
-                instead: lock(&self.books).link,
+            let made = lock(&self.books).conn.clone();
+            let conn = match made {
+                Some(conn) => conn,
+                None => self.introduce().await?,
             };
-            let conn = self.open(control::client().ask(request).await?)?;
-            if self.replay(&conn).await.is_some() {
+            if conn.is_open() && self.replay(&conn).await.is_some() {
                 return Ok(conn);
             }
+            // What becomes of the messages that it carried must be known before they can be sent again.
+            conn.settled().await;
         }
+    }
+
+    async fn introduce(self: &Arc<Self>) -> Result<Arc<Conn>> {
+        let request = Request::Introduce {
+            target: self.key.1.clone(),
+            row: self.row,
+            instead: lock(&self.books).link,
+        };
+        self.open(control::client().ask(request).await?)
     }
 
     /// Takes a link that came with another answer.
@@ -380,47 +384,42 @@ impl Peer {
         Ok(conn)
     }
 
-    /// Sends what is in the books, in order; then the connection is live. `None`: it died.
+    /// Sends what is in the books and was not sent over it, in order; then the connection is live. `None`: it died.
     async fn replay(&self, conn: &Arc<Conn>) -> Option<()> {
-        let mut sent = 0;
-        loop {
-            let next = {
-                let mut books = lock(&self.books);
-                let next = books.ledger.next_after(sent);
-                let next = next.map(|(number, letter)| (number, letter.cost()));
-                if next.is_none() {
-                    crash::at(Point::GoingLive);
-                    books.live = books.is_current(conn);
-                    books.drain_backlog();
-                    let idle = books.rest();
-                    drop(books);
-                    drop(idle);
-                }
-                next
-            };
-            let Some((number, cost)) = next else {
-                crash::at(Point::Live);
-                return Some(());
-            };
+        while let Some((number, cost)) = self.next_to_replay(conn)? {
             crash::at(Point::Replaying);
             conn.window.take(cost).await.ok()?;
-            let mut books = lock(&self.books);
-            match books.ledger.next_after(sent) {
-                Some((still, letter)) if still == number && books.is_current(conn) => {
-                    let head = Head {
-                        seq: number,
-                        ..letter.head()
-                    };
-                    let Payload { bytes, fds } = letter.body.clone();
-                    conn.sender.send(head, bytes, fds).ok()?;
-                    sent = number;
-                    books.sent = number;
-                    crash::at(Point::Replayed);
-                }
+            if !lock(&self.books).resend(conn, number)? {
                 // It was taken back in the meantime.
-                _ => conn.window.put_back(cost),
+                conn.window.put_back(cost);
             }
         }
+        crash::at(Point::Live);
+        Some(())
+    }
+
+    /// The first message that is still to be sent over it; without one it is live.
+    #[expect(
+        clippy::option_option,
+        reason = "no connection, and no message, are two things"
+    )]
+    fn next_to_replay(&self, conn: &Conn) -> Option<Option<(u64, Credit)>> {
+        let mut books = lock(&self.books);
+        if !books.is_current(conn) {
+            return None;
+        }
+        let next = books
+            .next_unsent()
+            .map(|(number, letter)| (number, letter.cost()));
+        if next.is_none() {
+            crash::at(Point::GoingLive);
+            books.live = true;
+            books.drain_backlog();
+            let idle = books.rest();
+            drop(books);
+            drop(idle);
+        }
+        Some(next)
     }
 
     /// After a death: sees to it that what stayed in the books reaches the next incarnation, or ends.

@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 use tests::oracle::Oracle;
 use tests::{Counts, within};
 
-use node::{N_NODES, Node, NodeRef, STOPPING, life_of};
-use report::{Letters, Report};
+use node::{N_NODES, Node, NodeRef, STOPPING};
+use report::{Letters, Outcome, Report};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -99,27 +99,31 @@ async fn play(asked: Asked, letters: Letters) -> procession::Result<Report> {
     });
     let faults = faults::inject(asked, &nodes).await;
     oracle.word(STOPPING).store(1, SeqCst);
-    let hung = load.end().await + settle(oracle).await;
-    let lives: Vec<u64> = (0..N_NODES).map(|number| life_of(oracle, number)).collect();
-    let memory = (warm.await.unwrap_or_default(), private_kib());
+    let hung = load.end().await;
+    let outcome = settle(oracle, &letters).await;
+    let memory_kib = (warm.await.unwrap_or_default(), private_kib());
     for node in &nodes {
         within("the end of a node", node.stop()).await?;
     }
-    Ok(Report::new(oracle, faults, lives, letters, hung, memory))
+    Ok(Report {
+        faults,
+        outcome,
+        hung,
+        memory_kib,
+    })
 }
 
 fn private_kib() -> usize {
     tests::proc::private_kib(std::process::id())
 }
 
-/// Waits until every message of a sender that lives has come to something. How many flows have not.
-async fn settle(oracle: Oracle) -> u64 {
-    let open = || {
-        let living = oracle
-            .flows()
-            .filter(|flow| report::is_living(oracle, &flow.sum_of_sender()));
-        living.filter(|flow| !flow.is_settled()).count() as u64
+/// What became of every message, once that is known of each; after a deadline whatever is known.
+async fn settle(oracle: Oracle, letters: &Letters) -> Outcome {
+    let mut outcome = Outcome::of(oracle, letters);
+    let known = || {
+        outcome = Outcome::of(oracle, letters);
+        outcome.n_untold() == 0
     };
-    tests::deadline::holds_within(Duration::from_secs(15), || open() == 0).await;
-    open()
+    tests::deadline::holds_within(Duration::from_secs(15), known).await;
+    outcome
 }

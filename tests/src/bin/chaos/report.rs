@@ -74,22 +74,28 @@ impl Visit for Seen {
 }
 
 /// What every sender had, and what every receiver lost.
-pub(crate) struct Report {
-    faults: Done,
-    lives: Vec<u64>,
+pub(crate) struct Outcome {
+    lives: u64,
     /// By what the senders are.
     senders: BTreeMap<String, Sum>,
     /// One-way messages that were lost, by receivers, and dead letters for these.
     lost: Vec<(u64, u64)>,
-    /// What was lost without a word.
+    /// Requests that were lost without a word.
     silent: u64,
-    hung: u64,
+}
+
+/// The whole play.
+pub(crate) struct Report {
+    pub faults: Done,
+    pub outcome: Outcome,
+    /// How many senders did not come to an end.
+    pub hung: u64,
     /// What the host held after five seconds, and at the end.
-    memory_kib: (usize, usize),
+    pub memory_kib: (usize, usize),
 }
 
 /// Whether its sender was never killed, or is in the life in which it sent this.
-pub(crate) fn is_living(oracle: Oracle, sum: &Sum) -> bool {
+fn is_living(oracle: Oracle, sum: &Sum) -> bool {
     sum.life == 0 || life_of(oracle, sum.sender) == sum.life
 }
 
@@ -101,37 +107,26 @@ fn describe(sum: &Sum) -> String {
     }
 }
 
-impl Report {
-    pub(crate) fn new(
-        oracle: Oracle,
-        faults: Done,
-        lives: Vec<u64>,
-        letters: Letters,
-        hung: u64,
-        memory_kib: (usize, usize),
-    ) -> Self {
-        let mut senders: BTreeMap<String, Sum> = BTreeMap::new();
-        let mut lost = vec![(0, 0); N_NODES as usize];
-        let mut silent = 0;
+impl Outcome {
+    /// As far as it is known.
+    pub(crate) fn of(oracle: Oracle, letters: &Letters) -> Self {
+        let mut outcome = Outcome {
+            lives: (0..N_NODES).map(|number| life_of(oracle, number)).sum(),
+            senders: BTreeMap::new(),
+            lost: vec![(0, 0); N_NODES as usize],
+            silent: 0,
+        };
         for flow in oracle.flows() {
             let killed = !is_living(oracle, &flow.sum_of_sender());
             let sum = flow.sum(killed);
-            lost[sum.receiver as usize].0 += sum.lost[Mode::Tell as usize];
-            silent += sum.lost[1..].iter().sum::<u64>();
-            *senders.entry(describe(&sum)).or_default() += sum;
+            outcome.lost[sum.receiver as usize].0 += sum.lost[Mode::Tell as usize];
+            outcome.silent += sum.lost[1..].iter().sum::<u64>();
+            *outcome.senders.entry(describe(&sum)).or_default() += sum;
         }
-        for (number, lost) in lost.iter_mut().enumerate() {
+        for (number, lost) in outcome.lost.iter_mut().enumerate() {
             lost.1 = letters.of(&super::node::name(number as u64));
         }
-        Report {
-            faults,
-            lives,
-            senders,
-            lost,
-            silent,
-            hung,
-            memory_kib,
-        }
+        outcome
     }
 
     fn total(&self) -> Sum {
@@ -149,11 +144,18 @@ impl Report {
             .sum()
     }
 
+    /// Messages of which nobody knows what became of them.
+    pub(crate) fn n_untold(&self) -> u64 {
+        self.silent + self.unnamed()
+    }
+}
+
+impl Report {
     pub(crate) fn is_clean(&self) -> bool {
-        let total = self.total();
+        let total = self.outcome.total();
         let broken = total.twice + total.out_of_order + total.wrong + total.late;
         let grew = self.memory_kib.1 > self.memory_kib.0 + GROWTH_KIB;
-        broken + self.silent + self.unnamed() + self.hung == 0 && total.handled > 0 && !grew
+        broken + self.outcome.n_untold() + self.hung == 0 && total.handled > 0 && !grew
     }
 
     pub(crate) fn print(&self, asked: Asked, took: Duration, used: &InUse) {
@@ -167,7 +169,7 @@ impl Report {
         println!("seed {}, {} s, {used:?}", asked.seed, asked.seconds);
         println!(
             "faults: {killed} SIGKILL, {crashed} SIGSEGV, {paused} SIGSTOP, {servers} of the fork server, {missed} missed; {} lives of {N_NODES} actors",
-            self.lives.iter().sum::<u64>()
+            self.outcome.lives
         );
         println!(
             "{:24} {:>9} {:>9} {:>6} {:>6} {:>6} {:>7} {:>7} {:>6} {:>6} {:>6} {:>5}",
@@ -184,23 +186,24 @@ impl Report {
             "wrong",
             "late"
         );
-        for (name, sum) in &self.senders {
+        let outcome = &self.outcome;
+        let total = outcome.total();
+        for (name, sum) in &outcome.senders {
             line(name, sum);
         }
-        line("all", &self.total());
-        let (lost, named) = self
+        line("all", &total);
+        let (lost, named) = outcome
             .lost
             .iter()
             .fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1));
         println!(
             "one-way messages lost: {lost}; dead letters: {named}; lost without one: {}",
-            self.unnamed()
+            outcome.unnamed()
         );
         println!(
-            "requests lost without a word: {}; hung: {}",
-            self.silent, self.hung
+            "requests lost without a word: {}; senders that hang: {}",
+            outcome.silent, self.hung
         );
-        let total = self.total();
         println!(
             "{:.0} messages a second; memory of the host: {} KiB after five seconds, {} KiB at the end",
             total.handled as f64 / took.as_secs_f64(),
