@@ -65,6 +65,9 @@ enum Word {
     Again,
     Twice,
     OutOfOrder,
+    /// The number of the last one that was, and of one that was begun before it.
+    Overtaken,
+    Overtaker,
     /// The sender heard what is not so.
     Wrong,
     /// Calls that ended by their deadline.
@@ -118,6 +121,8 @@ pub struct Sum {
     pub again: u64,
     pub twice: u64,
     pub out_of_order: u64,
+    /// The last one that was, and one that was begun before it.
+    pub overtaken: (u64, u64),
     pub wrong: u64,
     pub late: u64,
     pub died: u64,
@@ -244,7 +249,11 @@ impl Flow {
         match (before & BEGUN > 0, mode(before).is_idempotent()) {
             (true, true) => self.count(Word::Again),
             (true, false) => self.count(Word::Twice),
-            (false, _) if seq < last => self.count(Word::OutOfOrder),
+            (false, _) if seq < last => {
+                self.count(Word::OutOfOrder);
+                self.word(Word::Overtaken).store(seq, SeqCst);
+                self.word(Word::Overtaker).store(last, SeqCst);
+            }
             (false, _) => self.count(Word::Handled),
         }
     }
@@ -304,6 +313,7 @@ impl Flow {
             again: get(Word::Again),
             twice: get(Word::Twice),
             out_of_order: get(Word::OutOfOrder),
+            overtaken: (get(Word::Overtaken), get(Word::Overtaker)),
             wrong: get(Word::Wrong),
             late: get(Word::Late),
             died: get(Word::Died),
@@ -347,6 +357,13 @@ impl Drop for Sending {
         if !self.told {
             self.flow.at(self.seq).fetch_or(EXCUSED, SeqCst);
         }
+    }
+}
+
+impl Sum {
+    /// Messages of which a promise was broken that holds however it ends.
+    pub fn n_broken(&self) -> u64 {
+        self.twice + self.out_of_order + self.wrong + self.late
     }
 }
 

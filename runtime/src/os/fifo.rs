@@ -1,7 +1,8 @@
 //! Pairs of named pipes, used as two one-way byte streams.
 //!
-//! A FIFO's name lives for microseconds: it is made in a private folder of mode 0700, opened for reading and writing,
-//! and unlinked at once; its two directions are then opened anew through `/proc/self/fd` and handed out as descriptors,
+//! A FIFO's name lives for microseconds: it is made in a private folder of mode 0700 (in `TMPDIR` where that is set, else
+//! in memory, else in `/tmp`: a file system on a disk takes a hundred times as long), opened for reading and writing, and
+//! unlinked at once; its two directions are then opened anew through `/proc/self/fd` and handed out as descriptors,
 //! non-blocking and close-on-exec. A folder that a crash left between the two is swept by the next process that makes
 //! a pair: its owner holds a lock on it, so a folder that can be locked belongs to nobody.
 //!
@@ -32,12 +33,21 @@ pub(crate) struct Fifo {
 const PREFIX: &str = "procession-fifo-";
 const NAME: &str = "fifo";
 
+/// A folder that is in memory, where the system has one.
+const MEMORY: &str = "/dev/shm";
+
 /// Makes a FIFO and returns its two directions. Its name is gone when this returns.
 pub(crate) fn fifo() -> io::Result<Fifo> {
     static SWEPT: Once = Once::new();
-    let root = std::env::temp_dir();
-    SWEPT.call_once(|| sweep(&root));
-    fifo_in(&root)
+    let disk = std::env::temp_dir();
+    let memory = Path::new(MEMORY);
+    let in_memory = std::env::var_os("TMPDIR").is_none();
+    SWEPT.call_once(|| {
+        sweep(&disk);
+        sweep(memory);
+    });
+    let made = in_memory.then(|| fifo_in(memory).ok()).flatten();
+    made.map_or_else(|| fifo_in(&disk), Ok)
 }
 
 /// Removes the folders in `root` that processes of this user left there when they died.

@@ -296,7 +296,7 @@ fn judge(flows: &[(Flow, bool)], named: u64) -> Vec<String> {
     let mut total = Sum::default();
     for (flow, killed) in flows {
         let sum = flow.sum(*killed);
-        let broken = sum.twice + sum.out_of_order + sum.wrong + sum.late + sum.lost[1..].iter().sum::<u64>();
+        let broken = sum.n_broken() + sum.lost[1..].iter().sum::<u64>();
         if broken > 0 {
             faults.push(format!("a broken promise: {sum:?}, killed: {killed}"));
         }

@@ -253,6 +253,9 @@ async fn chatter(oracle: Oracle, mut sender: Sender) {
     while oracle.word(STOPPING).load(SeqCst) == 0 {
         for _ in 0..sender.dice.below(400) {
             sender.send(|to| NodeRef::named(name(to))).await;
+            if oracle.word(STOPPING).load(SeqCst) == 1 {
+                return;
+            }
         }
         let pause = sender.dice.below(4_000);
         tokio::time::sleep(Duration::from_micros(pause)).await;

@@ -82,6 +82,8 @@ pub(crate) struct Outcome {
     lost: Vec<(u64, u64)>,
     /// Requests that were lost without a word.
     silent: u64,
+    /// Senders and receivers between which a promise was broken.
+    broken: Vec<Sum>,
 }
 
 /// The whole play.
@@ -115,12 +117,17 @@ impl Outcome {
             senders: BTreeMap::new(),
             lost: vec![(0, 0); N_NODES as usize],
             silent: 0,
+            broken: Vec::new(),
         };
         for flow in oracle.flows() {
             let killed = !is_living(oracle, &flow.sum_of_sender());
             let sum = flow.sum(killed);
             outcome.lost[sum.receiver as usize].0 += sum.lost[Mode::Tell as usize];
-            outcome.silent += sum.lost[1..].iter().sum::<u64>();
+            let silent = sum.lost[1..].iter().sum::<u64>();
+            outcome.silent += silent;
+            if silent + sum.n_broken() > 0 {
+                outcome.broken.push(sum);
+            }
             *outcome.senders.entry(describe(&sum)).or_default() += sum;
         }
         for (number, lost) in outcome.lost.iter_mut().enumerate() {
@@ -153,9 +160,8 @@ impl Outcome {
 impl Report {
     pub(crate) fn is_clean(&self) -> bool {
         let total = self.outcome.total();
-        let broken = total.twice + total.out_of_order + total.wrong + total.late;
         let grew = self.memory_kib.1 > self.memory_kib.0 + GROWTH_KIB;
-        broken + self.outcome.n_untold() + self.hung == 0 && total.handled > 0 && !grew
+        total.n_broken() + self.outcome.n_untold() + self.hung == 0 && total.handled > 0 && !grew
     }
 
     pub(crate) fn print(&self, asked: Asked, took: Duration, used: &InUse) {
@@ -192,6 +198,9 @@ impl Report {
             line(name, sum);
         }
         line("all", &total);
+        for sum in &outcome.broken {
+            println!("broken: {sum:?}");
+        }
         let (lost, named) = outcome
             .lost
             .iter()
