@@ -14,12 +14,24 @@ use crate::wire::frame::{Flags, Head, Kind};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::oneshot;
 
 use super::conn::{Answer, Conn, Reply};
 use super::ledger::{Ledger, Letter};
 use super::stream::Inflow;
+
+/// This process is about to end, and hands over what is in its books: nothing is entered or sent any more, or it would
+/// be sent once by this process and once by its heir.
+static LEAVING: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn leave() {
+    LEAVING.store(true, Ordering::SeqCst);
+}
+
+pub(super) fn is_leaving() -> bool {
+    LEAVING.load(Ordering::SeqCst)
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Books {
@@ -74,7 +86,8 @@ impl Books {
 
     /// The connection, while it takes messages.
     pub(super) fn live(&self) -> Option<&Arc<Conn>> {
-        self.conn.as_ref().filter(|conn| self.live && conn.is_open())
+        let conn = self.conn.as_ref().filter(|conn| self.live && conn.is_open());
+        conn.filter(|_| !is_leaving())
     }
 
     /// Enters a message for which there is credit, and queues it: its number. `None`, and `posting` left, where the
@@ -110,7 +123,7 @@ impl Books {
     /// Sends that one, for which there is credit, under its old number: whether it still was the next. `None`: the
     /// connection takes no more.
     pub(super) fn resend(&mut self, conn: &Conn, number: u64) -> Option<bool> {
-        if !self.is_current(conn) {
+        if !self.is_current(conn) || is_leaving() {
             return None;
         }
         let Some((_, letter)) = self.next_unsent().filter(|(next, _)| *next == number) else {

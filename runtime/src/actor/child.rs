@@ -144,7 +144,7 @@ async fn born(newborn: Newborn, worker: WorkerBody, observe: Observe) -> i32 {
     life.page.set_phase(Phase::Initialising);
     crash::at(Point::Initialising);
     let code = life.run(worker, input).await;
-    peer::flush().await;
+    peer::leave().await;
     life.page.set_phase(Phase::Ending);
     life.remote.said().await;
     crash::at(Point::Ending);

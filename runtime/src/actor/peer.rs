@@ -36,7 +36,7 @@ use std::time::Duration;
 use tokio::runtime;
 use tokio::sync::oneshot;
 
-use super::books::{Books, Posting, Waiting};
+use super::books::{self, Books, Posting, Waiting};
 use super::conn::{self, Answer, Conn, Reply};
 use super::ledger::{Letter, Obituary, Verdict};
 use super::row::{self, Entry};
@@ -340,6 +340,9 @@ impl Peer {
 
     async fn try_connect(self: &Arc<Self>) -> Result<Arc<Conn>> {
         loop {
+            if books::is_leaving() {
+                return Err(Error::msg("this process is ending: it sends nothing new"));
+            }
             if let Some(conn) = self.live() {
                 return Ok(conn);
             }
@@ -430,6 +433,8 @@ impl Peer {
             }
             match self.connect().await {
                 Ok(_) => return,
+                // Its heir sees to it.
+                Err(_) if books::is_leaving() => return,
                 Err(error) if error.kind() == ErrorKind::Io && tried < TRIES => {
                     tokio::time::sleep(PAUSE).await
                 }
@@ -465,9 +470,10 @@ impl Peer {
         lock(&self.books).live().cloned()
     }
 
-    /// Waits until what was accepted is on its way.
+    /// Waits until what was sent is on its way.
     pub(crate) async fn flushed(&self) {
-        if let Some(conn) = self.live() {
+        let conn = lock(&self.books).conn.clone();
+        if let Some(conn) = conn {
             conn.flushed().await;
         }
     }
@@ -738,9 +744,18 @@ impl Drop for Told {
     }
 }
 
-/// Before an orderly end: waits until everything that this process accepted for others is on its way, and hands what may
-/// have to be sent again to the host.
-pub(crate) async fn flush() {
+/// Before an orderly end of a child: hands what may have to be sent again to the host, once all that was sent is on its
+/// way. From here on this process sends nothing new.
+pub(crate) async fn leave() {
+    books::leave();
+    let peers = flush().await;
+    crash::at(Point::PeersFlushed);
+    control::client().bequeath(peers.iter().flat_map(|peer| peer.bequests()));
+    crash::at(Point::Bequeathed);
+}
+
+/// Waits until everything that this process sent to others is on its way. To whom that was.
+pub(crate) async fn flush() -> Vec<Arc<Peer>> {
     let peers: Vec<_> = lock(&PEERS)
         .iter()
         .flat_map(|table| table.values())
@@ -749,9 +764,7 @@ pub(crate) async fn flush() {
     for peer in &peers {
         peer.flushed().await;
     }
-    crash::at(Point::PeersFlushed);
-    control::client().bequeath(peers.iter().flat_map(|peer| peer.bequests()));
-    crash::at(Point::Bequeathed);
+    peers
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
