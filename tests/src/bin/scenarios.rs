@@ -248,25 +248,12 @@ async fn rebuilt() -> Result<()> {
         .map_err(procession::Error::new)?;
     quick().await?;
     // A fork server that is started anew comes from the same image.
-    for server in servers() {
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(server),
-            nix::sys::signal::Signal::SIGKILL,
-        )?;
+    let server = procession::in_use().await?.fork_server;
+    if let Some(server) = server {
+        let pid = nix::unistd::Pid::from_raw(server as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)?;
     }
     quick().await
-}
-
-/// The children of this process while it has started nothing that still runs: the fork server.
-fn servers() -> Vec<i32> {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
-    let children = tasks.flat_map(|task| {
-        let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        text.split_whitespace()
-            .filter_map(|pid| pid.parse().ok())
-            .collect::<Vec<_>>()
-    });
-    children.collect()
 }
 
 /// As process 1 it is given the orphans of its children, and reaps them.
