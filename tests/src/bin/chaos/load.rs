@@ -10,6 +10,9 @@ use tokio::task::JoinSet;
 use super::node::{HOST, NodeRef, STOPPING, Sender, TASKS, burst};
 
 const SENDERS: u64 = 6;
+/// How many processes that send a little are there at a time, and how much that is.
+const BURSTS: u64 = 3;
+const BURST: u64 = 20;
 
 /// Those who send, until they are told to stop.
 #[derive(Debug)]
@@ -20,7 +23,9 @@ pub(crate) fn start(oracle: Oracle, path: &Path, nodes: &[NodeRef], seed: u64) -
     for number in 0..SENDERS {
         all.spawn(flood(oracle, nodes.to_vec(), HOST + number, seed));
     }
-    all.spawn(bursts(oracle, path.to_owned(), seed));
+    for first in 0..BURSTS {
+        all.spawn(bursts(oracle, path.to_owned(), TASKS + first, seed));
+    }
     Load(all)
 }
 
@@ -40,16 +45,15 @@ async fn flood(oracle: Oracle, nodes: Vec<NodeRef>, number: u64, seed: u64) {
     }
 }
 
-async fn bursts(oracle: Oracle, path: PathBuf, seed: u64) {
-    for number in TASKS.. {
+async fn bursts(oracle: Oracle, path: PathBuf, first: u64, seed: u64) {
+    for number in (first..).step_by(BURSTS as usize) {
         if oracle.word(STOPPING).load(SeqCst) == 1 {
             return;
         }
-        let sent = Process::spawn(burst, (path.clone(), number, seed, 40)).await;
+        let sent = Process::spawn(burst, (path.clone(), number, seed, BURST)).await;
         match sent {
             Ok(process) => drop(process.join().await),
             Err(error) => eprintln!("a task could not be started: {error}"),
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -109,35 +109,37 @@ impl Sender {
     /// Sends something to somebody.
     pub(crate) async fn send(&mut self, nodes: impl Fn(u64) -> NodeRef) {
         let to = self.dice.below(N_NODES);
-        let node = nodes(to);
-        match self.dice.below(200) {
-            0..110 => {
-                self.tell(&node, to, Mode::Tell, |node, mark| node.take(mark).tell())
+        let node = &nodes(to);
+        // Those that may wait for each other in a round are few: a round holds up all who have a part in it.
+        match self.dice.below(1000) {
+            0..550 => {
+                self.tell(node, to, Mode::Tell, |node, mark| node.take(mark).tell())
                     .await
             }
-            110..125 => {
-                self.tell(&node, to, Mode::Tell, |node, mark| node.share(mark).tell())
+            550..625 => {
+                self.tell(node, to, Mode::Tell, |node, mark| node.share(mark).tell())
                     .await
             }
-            125..150 => {
-                let mode = Mode::IdempotentTell;
-                self.tell(&node, to, mode, |node, mark| node.again(mark).tell())
-                    .await;
+            625..750 => {
+                self.tell(node, to, Mode::IdempotentTell, |node, mark| {
+                    node.again(mark).tell()
+                })
+                .await
             }
-            150..175 => {
-                self.call(&node, to, Mode::Call, |node, mark| node.take(mark))
+            750..875 => {
+                self.call(node, to, Mode::Call, |node, mark| node.take(mark))
                     .await
             }
-            175..185 => {
-                self.call(&node, to, Mode::Call, |node, mark| node.share(mark))
+            875..935 => {
+                self.call(node, to, Mode::Call, |node, mark| node.share(mark))
                     .await
             }
-            185..197 => {
-                self.call(&node, to, Mode::IdempotentCall, |node, mark| node.again(mark))
+            935..998 => {
+                self.call(node, to, Mode::IdempotentCall, |node, mark| node.again(mark))
                     .await
             }
             _ => {
-                self.call(&node, to, Mode::Call, |node, mark| node.pass(mark, 2))
+                self.call(node, to, Mode::Call, |node, mark| node.pass(mark, 2))
                     .await
             }
         }
@@ -248,12 +250,17 @@ impl Node {
     }
 }
 
-/// What a node says of itself.
+/// What a node says of itself: by refs that it keeps, and by others that are made for one message.
 async fn chatter(oracle: Oracle, mut sender: Sender) {
-    while oracle.word(STOPPING).load(SeqCst) == 0 {
-        for _ in 0..sender.dice.below(400) {
-            sender.send(|to| NodeRef::named(name(to))).await;
-            if oracle.word(STOPPING).load(SeqCst) == 1 {
+    let kept: Vec<NodeRef> = (0..N_NODES).map(|to| NodeRef::named(name(to))).collect();
+    let is_going = || oracle.word(STOPPING).load(SeqCst) == 0;
+    while is_going() {
+        for number in 0..sender.dice.below(400) {
+            match number % 8 {
+                0 => sender.send(|to| NodeRef::named(name(to))).await,
+                _ => sender.send(|to| kept[to as usize].clone()).await,
+            }
+            if !is_going() {
                 return;
             }
         }
