@@ -1,5 +1,8 @@
 //! What expansions of the macros name, and how the floors are wired together. Not for other use: it changes at will.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+
 use crate::error::{Error, Result};
 use crate::process::Newborn;
 use crate::process::control::Asked;

@@ -36,4 +36,8 @@ pub(crate) use launch::Launcher;
 pub use mode::StartMode;
 pub(crate) use page::Page;
 pub(crate) use relay::Relay;
+#[cfg(test)]
+pub(crate) use request::Role;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use request::{Reply, Request, Welcome};
 pub(crate) use watch::{Status, Watch};

@@ -53,6 +53,8 @@
 //! only rings a bell too often.
 
 mod end;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzz;
 mod lane;
 #[cfg(test)]
 mod model;
@@ -61,6 +63,9 @@ mod spin;
 #[cfg(test)]
 mod tests;
 mod writer;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use fuzz::play;
 
 pub(crate) use end::{End, pair, usable};
 pub(super) use end::{Inflow, Outflow, open};
