@@ -157,6 +157,18 @@ pub(crate) fn encode(
     quote!(#(#encoded?;)*)
 }
 
+/// The same for arguments that the caller gave, of which no more use is made.
+pub(crate) fn give(arguments: &[Argument], root: &Root, out: &TokenStream) -> TokenStream {
+    let given = arguments.iter().map(|argument| {
+        let (travel, name) = (argument.travel(root), &argument.name);
+        match argument.is_borrowed() {
+            true => travel.encode(root, &argument.taken(), out),
+            false => travel.give(root, &quote!(#name), out),
+        }
+    });
+    quote!(#(#given?;)*)
+}
+
 /// A value of [`input`], decoded in the same order, as a `Result`.
 pub(crate) fn decode(arguments: &[Argument], root: &Root, bytes: &TokenStream) -> TokenStream {
     let decoded: Vec<_> = arguments

@@ -46,6 +46,17 @@ impl Travel {
         quote!(#function(#value, #out))
     }
 
+    /// The same for a value of which no more use is made; `value` is the value itself.
+    pub(crate) fn give(&self, root: &Root, value: &TokenStream, out: &TokenStream) -> TokenStream {
+        match self.manner {
+            Manner::Blob => {
+                let function = self.function(root, "give");
+                quote!(#function(#value, #out))
+            }
+            _ => self.encode(root, &quote!(&#value), out),
+        }
+    }
+
     /// An expression that takes one value from the front of `bytes`; its type is a `Result`.
     pub(crate) fn decode(&self, root: &Root, bytes: &TokenStream) -> TokenStream {
         let function = self.function(root, "decode");

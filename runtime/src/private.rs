@@ -30,7 +30,7 @@ pub type Owned<T> = <T as ToOwned>::Owned;
 
 /// What `encode` appends, and the descriptors that go with it.
 pub fn encoded(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Payload> {
-    Payload::encode(encode)
+    Payload::encode_apart(encode)
 }
 
 /// What `decode` reads, which must be all of `arguments`.

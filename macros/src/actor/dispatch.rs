@@ -234,7 +234,7 @@ fn streamed(output: &Output, run: &TokenStream, paths: &Root) -> TokenStream {
 fn outcome(output: &Output, run: &TokenStream, paths: &Root) -> TokenStream {
     let Root { private, .. } = paths;
     let (value, out) = (local("value"), local("out"));
-    let encode_value = output.value(paths).encode(paths, &quote!(&#value), &quote!(#out));
+    let encode_value = output.value(paths).give(paths, &quote!(#value), &quote!(#out));
     let succeeded = quote!(#private::Outcome::value(|#out| #encode_value));
     match &output.shape {
         Shape::Never => quote!(match #run {}),
@@ -243,7 +243,7 @@ fn outcome(output: &Output, run: &TokenStream, paths: &Root) -> TokenStream {
             #succeeded
         },
         Shape::Fallible(_) => {
-            let encode_error = output.error(paths).encode(paths, &quote!(&#value), &quote!(#out));
+            let encode_error = output.error(paths).give(paths, &quote!(#value), &quote!(#out));
             quote! {
                 match #run {
                     ::core::result::Result::Ok(#value) => #succeeded,

@@ -117,7 +117,7 @@ fn starters(actor: &Actor) -> TokenStream {
 fn encoded(arguments: &[Argument], root: &Root) -> TokenStream {
     let Root { private, .. } = root;
     let out = local("out");
-    let encode = argument::encode(arguments, root, &quote!(#out), Argument::taken);
+    let encode = argument::give(arguments, root, &quote!(#out));
     let out = match arguments.is_empty() {
         true => quote!(_),
         false => quote!(#out),

@@ -1,6 +1,6 @@
 //! What a sound `#[service]` becomes: a unit struct with `spec` and `spawn`.
 
-use crate::argument::{self, Argument};
+use crate::argument;
 use crate::output::Shape;
 use crate::unit::{Unit, local};
 use proc_macro2::TokenStream;
@@ -21,7 +21,7 @@ pub(crate) fn expand(unit: &Unit) -> TokenStream {
     let vis = &unit.function.vis;
     let (shown, given) = argument::shown(&unit.arguments);
     let out = local("out");
-    let encode = argument::encode(&unit.arguments, &unit.root, &quote!(#out), Argument::taken);
+    let encode = argument::give(&unit.arguments, &unit.root, &quote!(#out));
     let unused_out = match unit.arguments.is_empty() {
         true => quote!(_),
         false => quote!(#out),

@@ -102,7 +102,11 @@ impl Books {
         crash::at(Point::BeforeEntry);
         head.seq = self.ledger.accept(letter, waiter);
         crash::at(Point::Entered);
-        if conn.sender.send(head, body.bytes, body.fds).is_err() {
+        if conn
+            .sender
+            .send(head, (body.bytes, body.behind), body.fds)
+            .is_err()
+        {
             let withdrawn = self.ledger.withdraw();
             *posting = withdrawn.map(|(letter, waiter)| Posting { letter, waiter });
             return None;
@@ -133,8 +137,8 @@ impl Books {
             seq: number,
             ..letter.head()
         };
-        let Payload { bytes, fds } = letter.body.clone();
-        conn.sender.send(head, bytes, fds).ok()?;
+        let Payload { bytes, behind, fds } = letter.body.clone();
+        conn.sender.send(head, (bytes, behind), fds).ok()?;
         self.sent = number;
         crash::at(Point::Replayed);
         Some(true)

@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::time::error::Elapsed;
 
 use super::contract::Marker;
 use super::current;
@@ -139,7 +140,9 @@ impl<T, E> Call<T, E> {
         let letter = self.letter(false).map(|(letter, _)| letter);
         Tell(Box::pin(async move {
             let letter = letter.map_err(CallError::Other)?;
-            within(timeout, async { handle.peer()?.tell(letter).await }).await
+            control::within_runtime("a call").map_err(CallError::Other)?;
+            let peer = handle.peer().map_err(CallError::from_fault)?;
+            in_time(tokio::time::timeout(limit(timeout), peer.tell(letter)).await)
         }))
     }
 
@@ -182,8 +185,9 @@ impl<T: 'static, E: 'static> IntoFuture for Call<T, E> {
                 context,
                 after,
             } = self.prepare().map_err(CallError::Other)?;
-            let answered = within(Some(after), async { handle.peer()?.call(letter, context).await });
-            match answered.await? {
+            control::within_runtime("a call").map_err(CallError::Other)?;
+            let peer = handle.peer().map_err(CallError::from_fault)?;
+            match in_time(tokio::time::timeout(after, peer.call(letter, context)).await)? {
                 Some(answer) => answer.reply.decode(decode.value, decode.error),
                 None => Err(CallError::Other(Error::with_kind(
                     ErrorKind::Shutdown,
@@ -210,7 +214,7 @@ impl<T, E> Call<T, E> {
 
     /// What it inherits from the message that is handled here is added.
     pub(super) fn prepare(self) -> Result<Prepared<T, E>> {
-        let (now, after) = (clock::monotonic(), timeout(self.timeout));
+        let (now, after) = (clock::monotonic(), limit(self.timeout));
         let mut context = CallContext {
             grace: self.kill_after,
             holds: None,
@@ -233,7 +237,7 @@ impl<T, E> Call<T, E> {
     }
 }
 
-fn timeout(given: Option<Duration>) -> Duration {
+fn limit(given: Option<Duration>) -> Duration {
     given.unwrap_or_else(|| control::client().settings().call_timeout)
 }
 
@@ -243,7 +247,12 @@ pub(super) async fn within<T, E>(
     work: impl Future<Output = Result<T>>,
 ) -> Result<T, CallError<E>> {
     control::within_runtime("a call").map_err(CallError::Other)?;
-    match tokio::time::timeout(timeout(given), work).await {
+    in_time(tokio::time::timeout(limit(given), work).await)
+}
+
+/// What was done, or [`CallError::Timeout`].
+fn in_time<T, E>(done: std::result::Result<Result<T>, Elapsed>) -> Result<T, CallError<E>> {
+    match done {
         Ok(done) => done.map_err(CallError::from_fault),
         Err(_) => Err(CallError::Timeout),
     }

@@ -167,7 +167,7 @@ impl Outcome {
     }
 
     fn written(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>, wrap: fn(Payload) -> Outcome) -> Outcome {
-        match Payload::encode(encode) {
+        match Payload::encode_apart(encode) {
             Ok(payload) => wrap(payload),
             Err(error) => Outcome::Fault(error),
         }

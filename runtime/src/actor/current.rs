@@ -98,6 +98,7 @@ impl Current {
         bytes.extend_from_slice(&arguments.bytes);
         Ok(Some(Payload {
             bytes: bytes.into(),
+            behind: arguments.behind.clone(),
             fds: arguments.fds.clone(),
         }))
     }

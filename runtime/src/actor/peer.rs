@@ -20,6 +20,7 @@ use crate::os::clock;
 use crate::os::socket::MAX_DESCRIPTORS;
 use crate::process::control::{self, Answered};
 use crate::wire::attach::Payload;
+use crate::wire::behind::Hold;
 use crate::wire::codec;
 use crate::wire::control::{
     Answer as ControlAnswer, Bequeathed, Bequest, DeadCause, DeadReport, Fate, LinkId, Overflow, Request,
@@ -30,6 +31,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, WeakShared};
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -97,7 +99,7 @@ impl Lease {
             peer
         });
         drop(peers);
-        lock(&peer.books).leases += 1;
+        peer.books().leases += 1;
         Ok(Lease(peer))
     }
 
@@ -108,7 +110,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut books = lock(&self.0.books);
+        let mut books = self.0.books();
         books.leases -= 1;
         let idle = books.rest();
         drop(books);
@@ -166,14 +168,7 @@ impl Peer {
         };
         let answer = match context.holds {
             None => answered.await,
-            Some(holds) => match tokio::time::timeout(SUSPICIOUS, &mut answered).await {
-                Ok(answer) => answer,
-                Err(_) => tokio::select! {
-                    biased;
-                    answer = &mut answered => answer,
-                    cycle = Box::pin(self.wait(number.get(), method, holds)) => return Err(cycle),
-                },
-            },
+            Some(holds) => Box::pin(self.answer_or_cycle(answered, number.get(), method, holds)).await?,
         };
         std::mem::forget(unanswered);
         let number = number.get();
@@ -182,7 +177,7 @@ impl Peer {
 
     /// Room for more of the stream that answers this request.
     pub(super) fn grant(&self, number: u64, credit: Credit) {
-        let books = lock(&self.books);
+        let books = self.books();
         if let Some(conn) = &books.conn {
             let head = Head {
                 seq: number,
@@ -190,6 +185,24 @@ impl Peer {
             };
             // A link that is closed brings no more.
             let _ = conn.sender.send(head, Bytes::new(), Vec::new());
+        }
+    }
+
+    /// The answer of a call that was made within another, which may wait for itself.
+    async fn answer_or_cycle(
+        self: &Arc<Self>,
+        mut answered: oneshot::Receiver<Answer>,
+        number: u64,
+        method: u32,
+        holds: bool,
+    ) -> Result<std::result::Result<Answer, oneshot::error::RecvError>> {
+        if let Ok(answer) = tokio::time::timeout(SUSPICIOUS, &mut answered).await {
+            return Ok(answer);
+        }
+        tokio::select! {
+            biased;
+            answer = &mut answered => Ok(answer),
+            cycle = self.wait(number, method, holds) => Err(cycle),
         }
     }
 
@@ -201,7 +214,7 @@ impl Peer {
     /// Tells the control plane of a call that waits: completes if it waits for itself.
     async fn wait(self: &Arc<Self>, number: u64, method: u32, holds: bool) -> Error {
         let link = loop {
-            let link = lock(&self.books).conn.as_ref().map(|conn| conn.link);
+            let link = self.books().conn.as_ref().map(|conn| conn.link);
             // Between two incarnations there is none; where there will be none, the call is about to end.
             match link {
                 Some(link) => break link,
@@ -256,7 +269,7 @@ impl Peer {
             self.enter_or_drop(&conn, &mut posting);
         } else {
             conn.window.try_take(cost).map_err(|_| CallError::Full)?;
-            lock(&self.books).enter(&conn, &mut posting);
+            self.books().enter(&conn, &mut posting);
         }
         match posting {
             None => Ok(()),
@@ -265,13 +278,36 @@ impl Peer {
     }
 
     async fn post(self: &Arc<Self>, letter: Letter, waiter: Option<Waiting>) -> Result<Number> {
-        let cost = letter.cost();
         let mut posting = Some(Posting { letter, waiter });
+        if let Some(number) = self.post_at_once(&mut posting)? {
+            return Ok(Number::Now(number));
+        }
+        // Boxed, as are the other rare ways of a call: what every call moves about stays small.
+        Box::pin(self.post_in_turn(posting)).await
+    }
+
+    /// Sends a message for which there is room, to an actor that is up: its number. `None`, and `posting` left, otherwise.
+    fn post_at_once(&self, posting: &mut Option<Posting>) -> Result<Option<u64>> {
+        let (Some(conn), Some(first)) = (self.live(), posting.as_ref()) else {
+            return Ok(None);
+        };
+        conn.allows(&first.letter.body)?;
+        let may_be_dropped = conn.overflow == Overflow::DropOldest;
+        if may_be_dropped || conn.window.try_take(first.letter.cost()).is_err() {
+            return Ok(None);
+        }
+        Ok(self.books().enter(&conn, posting))
+    }
+
+    async fn post_in_turn(self: &Arc<Self>, mut posting: Option<Posting>) -> Result<Number> {
+        let cost = posting
+            .as_ref()
+            .map(|posting| posting.letter.cost())
+            .unwrap_or_default();
         loop {
             let conn = match self.live() {
                 Some(conn) => conn,
-                // Boxed, as are the other rare ways of a call: what every call moves about stays small.
-                None => Box::pin(self.connect()).await?,
+                None => self.connect().await?,
             };
             posting
                 .iter()
@@ -300,14 +336,14 @@ impl Peer {
                     }
                 },
             };
-            if taken && let Some(number) = lock(&self.books).enter(&conn, &mut posting) {
+            if taken && let Some(number) = self.books().enter(&conn, &mut posting) {
                 return Ok(Number::Now(number));
             }
         }
     }
 
     fn enter_or_drop(&self, conn: &Arc<Conn>, posting: &mut Option<Posting>) {
-        let dropped = lock(&self.books).enter_or_drop(conn, posting);
+        let dropped = self.books().enter_or_drop(conn, posting);
         match dropped {
             Some(Posting {
                 waiter: Some(waiter), ..
@@ -346,7 +382,7 @@ impl Peer {
             if let Some(conn) = self.live() {
                 return Ok(conn);
             }
-            let made = lock(&self.books).conn.clone();
+            let made = self.books().conn.clone();
             let conn = match made {
                 Some(conn) => conn,
                 None => self.introduce().await?,
@@ -363,7 +399,7 @@ impl Peer {
         let request = Request::Introduce {
             target: self.key.1.clone(),
             row: self.row,
-            instead: lock(&self.books).link,
+            instead: self.books().link,
         };
         self.open(control::client().ask(request).await?)
     }
@@ -371,13 +407,13 @@ impl Peer {
     /// Takes a link that came with another answer.
     pub(crate) fn adopt(self: &Arc<Self>, answered: Answered) -> Result<()> {
         self.open(answered)?;
-        lock(&self.books).live = true;
+        self.books().live = true;
         Ok(())
     }
 
     fn open(self: &Arc<Self>, answered: Answered) -> Result<Arc<Conn>> {
         let conn = Conn::open(answered)?;
-        let mut books = lock(&self.books);
+        let mut books = self.books();
         books.conn = Some(conn.clone());
         books.link = Some(conn.link);
         books.live = false;
@@ -392,7 +428,7 @@ impl Peer {
         while let Some((number, cost)) = self.next_to_replay(conn)? {
             crash::at(Point::Replaying);
             conn.window.take(cost).await.ok()?;
-            if !lock(&self.books).resend(conn, number)? {
+            if !self.books().resend(conn, number)? {
                 // It was taken back in the meantime.
                 conn.window.put_back(cost);
             }
@@ -407,7 +443,7 @@ impl Peer {
         reason = "no connection, and no message, are two things"
     )]
     fn next_to_replay(&self, conn: &Conn) -> Option<Option<(u64, Credit)>> {
-        let mut books = lock(&self.books);
+        let mut books = self.books();
         if !books.is_current(conn) {
             return None;
         }
@@ -428,7 +464,7 @@ impl Peer {
     /// After a death: sees to it that what stayed in the books reaches the next incarnation, or ends.
     pub(super) async fn recover(self: &Arc<Self>) {
         for tried in 1.. {
-            if lock(&self.books).is_empty() {
+            if self.books().is_empty() {
                 return;
             }
             match self.connect().await {
@@ -445,7 +481,7 @@ impl Peer {
 
     /// There will be no next incarnation, or no link to it.
     fn give_up(&self, error: &Error) {
-        let mut books = lock(&self.books);
+        let mut books = self.books();
         if books.live {
             return;
         }
@@ -467,12 +503,12 @@ impl Peer {
 
     /// The connection, while it takes messages.
     pub(crate) fn live(&self) -> Option<Arc<Conn>> {
-        lock(&self.books).live().cloned()
+        self.books().live().cloned()
     }
 
     /// Waits until what was sent is on its way.
     pub(crate) async fn flushed(&self) {
-        let conn = lock(&self.books).conn.clone();
+        let conn = self.books().conn.clone();
         if let Some(conn) = conn {
             conn.flushed().await;
         }
@@ -492,7 +528,7 @@ impl Peer {
             Kind::Failed => Reply::Failed(Payload::received(frame.body, frame.fds)),
             Kind::Fault => Reply::Fault(codec::decode(&frame.body).map_err(|e| e.to_string())?),
             Kind::Part => {
-                let mut books = lock(&self.books);
+                let mut books = self.books();
                 let Some(waiting) = books.ledger.waiter(seq).filter(|_| seq > 0) else {
                     return Ok(());
                 };
@@ -514,7 +550,7 @@ impl Peer {
             Kind::Credit => return self.hear_credit(conn, frame.head),
             other => return Err(format!("a frame of kind {other:?} from an actor")),
         };
-        let mut books = lock(&self.books);
+        let mut books = self.books();
         if !books.is_current(conn) {
             return Ok(());
         }
@@ -541,7 +577,7 @@ impl Peer {
         conn.window
             .grant(Credit::of_head(&head))
             .map_err(|fault| fault.to_string())?;
-        let mut books = lock(&self.books);
+        let mut books = self.books();
         if !books.is_current(conn) {
             return Ok(());
         }
@@ -559,12 +595,12 @@ impl Peer {
 
     /// Whether the connection was given up here.
     pub(super) fn has_left(&self, conn: &Arc<Conn>) -> bool {
-        !lock(&self.books).is_current(conn)
+        !self.books().is_current(conn)
     }
 
     /// An incarnation is dead, or the runtime is going down where there is no fate: the books are closed on it.
     pub(super) fn bury(&self, conn: &Arc<Conn>, fate: Option<Fate>) {
-        let mut books = lock(&self.books);
+        let mut books = self.books();
         if !books.is_current(conn) {
             return;
         }
@@ -633,9 +669,16 @@ impl Peer {
         control::client().tell(Request::DeadLetter(report));
     }
 
+    fn books(&self) -> Opened<'_> {
+        Opened {
+            _hold: Hold::new(),
+            books: lock(&self.books),
+        }
+    }
+
     /// What was accepted and may have to be sent again, for when this process is no more.
     fn bequests(&self) -> Vec<Bequest> {
-        let books = lock(&self.books);
+        let books = self.books();
         let mut bequests: Vec<Bequest> = Vec::new();
         let mut n_fds = 0;
         for (number, letter) in books.tells() {
@@ -668,7 +711,7 @@ impl Peer {
 
     /// Takes a message back. The link that it is on, if it was open.
     pub(super) fn cancel(&self, number: u64) -> Option<LinkId> {
-        let mut books = lock(&self.books);
+        let mut books = self.books();
         let was_open = books.ledger.cancel(number);
         let conn = books.conn.as_ref().filter(|_| was_open);
         let link = conn.map(|conn| conn.link);
@@ -695,6 +738,27 @@ impl Drop for Peer {
         {
             table.remove(&self.key);
         }
+    }
+}
+
+/// The books, locked. Blocks of bytes that are settled meanwhile are dropped after that: they may be the user's, who may
+/// send.
+struct Opened<'a> {
+    books: MutexGuard<'a, Books>,
+    _hold: Hold,
+}
+
+impl Deref for Opened<'_> {
+    type Target = Books;
+
+    fn deref(&self) -> &Books {
+        &self.books
+    }
+}
+
+impl DerefMut for Opened<'_> {
+    fn deref_mut(&mut self) -> &mut Books {
+        &mut self.books
     }
 }
 

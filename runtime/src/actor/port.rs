@@ -127,7 +127,9 @@ impl Port {
                     .arrived(cost)
                     .map_err(|fault| fault.to_string())?;
                 let answered = kind == Kind::Request;
-                let Payload { bytes: mut body, fds } = Payload::received(frame.body, frame.fds);
+                let Payload {
+                    bytes: mut body, fds, ..
+                } = Payload::received(frame.body, frame.fds);
                 let ancestors = match flags.contains(Flags::NESTED) {
                     true => ancestors(&mut body)?,
                     false => Rc::default(),
@@ -200,7 +202,7 @@ impl Port {
 
     fn send(&self, head: Head, body: Payload) {
         // A client that is gone needs no answer.
-        let _ = self.sender.send(head, body.bytes, body.fds);
+        let _ = self.sender.send(head, (body.bytes, body.behind), body.fds);
     }
 
     /// The client is gone: what it waited for is cancelled at its next await. One-way messages go on.
@@ -256,10 +258,7 @@ impl Drop for Message {
 impl Message {
     /// What there is to decode: it can be had once.
     pub(crate) fn payload(&self) -> Payload {
-        Payload {
-            bytes: self.body.clone(),
-            fds: self.fds.take(),
-        }
+        Payload::new(self.body.clone(), self.fds.take())
     }
 
     /// It begins: it leaves the mailbox, and is named in the status page until what is returned is dropped.

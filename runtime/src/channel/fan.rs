@@ -310,6 +310,7 @@ fn numbered(number: u64, value: &Payload) -> Payload {
     bytes.extend_from_slice(&value.bytes);
     Payload {
         bytes: bytes.into(),
+        behind: value.behind.clone(),
         fds: value.fds.clone(),
     }
 }

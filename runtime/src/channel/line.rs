@@ -292,10 +292,10 @@ impl Line {
 
     /// Queues an item for which there is room.
     fn queue(&self, item: &Payload) -> Result<(), Unsent> {
-        let Payload { bytes, fds } = item.clone();
+        let Payload { bytes, behind, fds } = item.clone();
         match &self.state().at {
             At::Open { sender, .. } => sender
-                .send(Head::new(Kind::Tell), bytes, fds)
+                .send(Head::new(Kind::Tell), (bytes, behind), fds)
                 .map_err(|_| Unsent::Closed),
             _ => Err(Unsent::Closed),
         }

@@ -28,8 +28,8 @@ const FIRST_READS: u32 = 16;
 /// With less room than this behind a partial frame, the buffer is replaced before the next read.
 const LEAST_ROOM: usize = 16 << 10;
 
-/// The largest buffer that is kept for the next large frame.
-const KEPT: usize = 4 << 20;
+/// The largest buffer that is kept for the next large frame: of 4 MiB and what may be before them.
+const KEPT: usize = (4 << 20) + (64 << 10);
 
 /// After so many smaller reads it is let go.
 const KEPT_FOR: u32 = 64;

@@ -7,6 +7,7 @@
 use super::port::Sink;
 use super::sender::Body;
 use crate::wire::attach::Descriptors;
+use crate::wire::behind::Block;
 use crate::wire::frame::Head;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
@@ -70,7 +71,7 @@ struct Segment {
 #[derive(Debug)]
 enum Chunk {
     Glued(Vec<u8>),
-    Large(Bytes),
+    Large(Block),
 }
 
 impl Queue {
@@ -80,12 +81,22 @@ impl Queue {
         let glued = self.glue(fds);
         glued.extend_from_slice(&header);
         match body {
-            Body::Owned(bytes) if bytes.len() >= LARGE => self.segments.push_back(Segment {
-                bytes: Chunk::Large(bytes),
+            Body::Slice(bytes) => glued.extend_from_slice(bytes),
+            Body::Owned(bytes) => self.push_part(bytes.into()),
+            Body::Parts(first, others) => {
+                self.push_part(first.into());
+                others.into_iter().for_each(|part| self.push_part(part));
+            }
+        }
+    }
+
+    fn push_part(&mut self, part: Block) {
+        match part.len() >= LARGE {
+            true => self.segments.push_back(Segment {
+                bytes: Chunk::Large(part),
                 fds: Vec::new(),
             }),
-            Body::Owned(bytes) => glued.extend_from_slice(&bytes),
-            Body::Slice(bytes) => glued.extend_from_slice(bytes),
+            false => self.glue(Vec::new()).extend_from_slice(&part),
         }
     }
 
@@ -96,7 +107,7 @@ impl Queue {
 
     /// Appends bytes that begin or go on with a frame, as they were taken out of another link.
     pub(super) fn push_unwritten(&mut self, bytes: Bytes, fds: Descriptors) {
-        let bytes = Chunk::Large(bytes);
+        let bytes = Chunk::Large(bytes.into());
         self.segments.push_back(Segment { bytes, fds });
     }
 
@@ -174,8 +185,21 @@ impl Batch {
     /// went, or `None` if none did and nothing is left here.
     pub(super) fn write_through(&mut self, head: Head, body: &Body<'_>) -> Option<usize> {
         let header = head.to_bytes(body.len());
-        let slices = [IoSlice::new(&header), IoSlice::new(body.bytes())];
-        let n = self.sink.as_mut()?.write(&slices, &mut Vec::new()).ok()?;
+        let sink = self.sink.as_mut()?;
+        let n = match body.others() {
+            [] => {
+                let slices = [IoSlice::new(&header), IoSlice::new(body.first())];
+                sink.write(&slices, &mut Vec::new()).ok()?
+            }
+            others => {
+                let front = [&header[..], body.first()].into_iter();
+                let slices: Vec<_> = front
+                    .chain(others.iter().map(|part| &part[..]))
+                    .map(IoSlice::new)
+                    .collect();
+                sink.write(&slices, &mut Vec::new()).ok()?
+            }
+        };
         if n < header.len() + body.len() {
             self.keep_rest(&header, body, n);
         }
@@ -192,10 +216,23 @@ impl Batch {
         if n < header.len() {
             keep(Chunk::Glued(header[n..].to_vec()));
         }
-        let n = n.saturating_sub(header.len());
+        let mut n = n.saturating_sub(header.len());
+        let mut keep_part = |len: usize, rest: &dyn Fn(usize) -> Block| {
+            let from = n.min(len);
+            n -= from;
+            if from < len {
+                keep(Chunk::Large(rest(from)));
+            }
+        };
         match body {
             Body::Slice(bytes) => keep(Chunk::Glued(bytes[n..].to_vec())),
-            Body::Owned(bytes) => keep(Chunk::Large(bytes.slice(n..))),
+            Body::Owned(first) => keep_part(first.len(), &|from| first.slice(from..).into()),
+            Body::Parts(first, others) => {
+                keep_part(first.len(), &|from| first.slice(from..).into());
+                for part in others {
+                    keep_part(part.len(), &|from| part.slice_from(from));
+                }
+            }
         }
     }
 
@@ -286,7 +323,7 @@ impl Segment {
     fn into_parts(self) -> (Bytes, Descriptors) {
         let bytes = match self.bytes {
             Chunk::Glued(bytes) => bytes.into(),
-            Chunk::Large(bytes) => bytes,
+            Chunk::Large(block) => block.into_bytes(),
         };
         (bytes, self.fds)
     }

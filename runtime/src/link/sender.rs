@@ -5,6 +5,7 @@ use super::port::Sink;
 use crate::crash::{self, Point};
 use crate::os::socket::MAX_DESCRIPTORS;
 use crate::wire::attach::Descriptors;
+use crate::wire::behind::{Block, Blocks, Hold};
 use crate::wire::frame::{FrameCodec, FrameError, HEADER, Head};
 use crate::{Error, ErrorKind};
 use bytes::Bytes;
@@ -34,6 +35,8 @@ pub(crate) enum Body<'a> {
     Slice(&'a [u8]),
     /// Kept as it is where it is large.
     Owned(Bytes),
+    /// Several of these, one after another.
+    Parts(Bytes, Box<[Block]>),
 }
 
 /// The link is closed: by this side, or because the peer is gone.
@@ -180,6 +183,7 @@ impl Sender {
 
     /// Writes all that is queued, or as much as the transport takes.
     pub(super) fn flush(&self) -> Flushed {
+        let _hold = Hold::new();
         self.flush_batch(&mut self.batch())
     }
 
@@ -315,6 +319,7 @@ impl Sender {
     }
 
     fn flush_inline(&self) -> bool {
+        let _hold = Hold::new();
         match self.0.batch.try_lock() {
             Ok(mut batch) => self.flush_batch(&mut batch) == Flushed::All,
             Err(TryLockError::Poisoned(batch)) => self.flush_batch(&mut batch.into_inner()) == Flushed::All,
@@ -400,13 +405,21 @@ impl Body<'_> {
         match self {
             Body::Slice(bytes) => bytes.len(),
             Body::Owned(bytes) => bytes.len(),
+            Body::Parts(first, others) => first.len() + others.iter().map(|block| block.len()).sum::<usize>(),
         }
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(super) fn first(&self) -> &[u8] {
         match self {
             Body::Slice(bytes) => bytes,
-            Body::Owned(bytes) => bytes,
+            Body::Owned(bytes) | Body::Parts(bytes, _) => bytes,
+        }
+    }
+
+    pub(super) fn others(&self) -> &[Block] {
+        match self {
+            Body::Parts(_, others) => others,
+            _ => &[],
         }
     }
 }
@@ -426,6 +439,15 @@ impl From<Vec<u8>> for Body<'_> {
 impl From<Bytes> for Body<'_> {
     fn from(bytes: Bytes) -> Self {
         Body::Owned(bytes)
+    }
+}
+
+impl From<(Bytes, Blocks)> for Body<'_> {
+    fn from((bytes, behind): (Bytes, Blocks)) -> Self {
+        match behind {
+            None => Body::Owned(bytes),
+            Some(others) => Body::Parts(bytes, others),
+        }
     }
 }
 

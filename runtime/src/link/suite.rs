@@ -5,6 +5,7 @@ use super::sender::{INLINE, NotSent, ROOM};
 use super::*;
 use crate::os::socket::MAX_DESCRIPTORS;
 use crate::wire::attach::Descriptors;
+use crate::wire::behind::Block;
 use crate::wire::frame::{DEFAULT_LIMIT, Flags, HEADER, Kind};
 use bytes::{Bytes, BytesMut};
 use port::{Port, Sink};
@@ -47,6 +48,7 @@ on_every_transport! {
     a_frame_cut_anywhere_is_put_together_again
     a_body_of_exactly_the_limit_arrives_and_one_byte_more_is_refused
     large_and_small_frames_alternate
+    a_body_of_several_parts_arrives_as_one
     a_header_over_the_limit_is_a_fault
     garbage_is_a_fault_and_ends_the_link
     the_end_of_file_comes_after_all_that_was_sent
@@ -304,6 +306,37 @@ async fn large_and_small_frames_alternate(kind: LinkKind) {
     }
     for (seq, size) in sizes.into_iter().enumerate() {
         assert_eq!(receive(&mut b).await.body, pattern(seq as u64, size));
+    }
+}
+
+async fn a_body_of_several_parts_arrives_as_one(kind: LinkKind) {
+    let ((a, a_driver), (_b, mut b)) = connect(kind, DEFAULT_LIMIT);
+    listen(a_driver);
+    let shapes: [&[usize]; 6] = [
+        &[0, 1],
+        &[5, 70_000],
+        &[20_000, 3, 0, 100_000],
+        &[3, 2 << 20, 4],
+        &[9],
+        &[1, 2, 3],
+    ];
+    let parts = |seq: usize| -> Vec<Bytes> {
+        let sizes = shapes[seq % shapes.len()].iter().zip(0..);
+        sizes
+            .map(|(size, n)| pattern(seq as u64 + n, *size).into())
+            .collect()
+    };
+    for seq in 0..12 {
+        let mut parts = parts(seq).into_iter();
+        let first = parts.next().unwrap_or_default();
+        let others: Box<[Block]> = parts.map(Block::from).collect();
+        a.send(tell(seq as u64), (first, Some(others)), Vec::new())
+            .unwrap();
+    }
+    for seq in 0..12 {
+        let incoming = receive(&mut b).await;
+        assert_eq!(incoming.head.seq, seq as u64);
+        assert_eq!(incoming.body, parts(seq).concat());
     }
 }
 

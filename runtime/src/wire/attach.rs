@@ -20,6 +20,8 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::behind::{self, Blocks};
+
 /// Descriptors of a message. Whoever sends keeps what it shares, so that nothing is duplicated to be sent, or sent again.
 pub(crate) type Descriptors = Vec<Arc<OwnedFd>>;
 
@@ -29,6 +31,8 @@ pub(crate) type Descriptors = Vec<Arc<OwnedFd>>;
 #[derive(Debug, Clone, Default)]
 pub struct Payload {
     pub(crate) bytes: Bytes,
+    /// Blocks that follow the bytes.
+    pub(crate) behind: Blocks,
     pub(crate) fds: Descriptors,
 }
 
@@ -240,41 +244,65 @@ impl Payload {
     pub(crate) fn encode(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Payload> {
         let mut scratch = Scratch::take();
         let ((), fds) = collect(|| encode(&mut scratch.0))?;
+        Ok(Payload::new(scratch.bytes(), fds))
+    }
+
+    /// The same for what goes over a link as it is: large blocks are not copied.
+    pub(crate) fn encode_apart(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Payload> {
+        let mut scratch = Scratch::take();
+        let (((), behind), fds) = collect(|| behind::collect(&mut scratch.0, encode))?;
         Ok(Payload {
             bytes: scratch.bytes(),
+            behind,
             fds,
         })
+    }
+
+    pub(crate) fn new(bytes: impl Into<Bytes>, fds: Descriptors) -> Payload {
+        Payload {
+            bytes: bytes.into(),
+            behind: None,
+            fds,
+        }
     }
 
     /// A message of one value.
     pub(crate) fn pack<T: Serialize>(value: &T) -> Result<Payload> {
         let (bytes, fds) = collect(|| codec::pack(value))?;
-        Ok(Payload { bytes, fds })
+        Ok(Payload::new(bytes, fds))
     }
 
     /// The value that the whole of it is, and the descriptors that are beside that.
     pub(crate) fn unpack<T: de::DeserializeOwned>(self) -> Result<(T, Descriptors)> {
-        let Payload { bytes, fds } = self;
+        let Payload { bytes, fds, .. } = self.together();
         let (value, left) = provide(fds, || codec::decode(&bytes));
         Ok((value?, left))
     }
 
     /// What `decode` reads from the front of it; descriptors that it does not take are closed.
     pub(crate) fn decode<T>(self, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
-        let Payload { bytes, fds } = self;
-        Lent { bytes: &bytes, fds }.decode(decode)
+        let Payload { bytes, fds, .. } = self.together();
+        behind::provide(&bytes, || Lent { bytes: &bytes, fds }.decode(decode))
     }
 
     /// As it arrived.
     pub(crate) fn received(bytes: Bytes, fds: Vec<OwnedFd>) -> Payload {
-        Payload {
-            bytes,
-            fds: fds.into_iter().map(Arc::new).collect(),
-        }
+        Payload::new(bytes, fds.into_iter().map(Arc::new).collect())
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+        let behind = self.behind.iter().flatten().map(|block| block.len());
+        self.bytes.len() + behind.sum::<usize>()
+    }
+
+    /// As it will be when it has arrived: all bytes in one place.
+    fn together(self) -> Payload {
+        let Some(behind) = &self.behind else {
+            return self;
+        };
+        let behind = behind.iter().map(|block| &block[..]);
+        let parts: Vec<&[u8]> = std::iter::once(&self.bytes[..]).chain(behind).collect();
+        Payload::new(parts.concat(), self.fds)
     }
 }
 
@@ -294,10 +322,7 @@ impl Lent<'_> {
 
 impl From<Bytes> for Payload {
     fn from(bytes: Bytes) -> Self {
-        Payload {
-            bytes,
-            fds: Vec::new(),
-        }
+        Payload::new(bytes, Vec::new())
     }
 }
 
@@ -340,7 +365,10 @@ pub(crate) const OUTSIDE: &str = "a descriptor travels only inside a message of 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let fds: Vec<Attached> = self.fds.iter().cloned().map(Attached).collect();
-        (&self.bytes, fds).serialize(serializer)
+        match self.behind {
+            None => (&self.bytes, fds).serialize(serializer),
+            Some(_) => (&self.clone().together().bytes, fds).serialize(serializer),
+        }
     }
 }
 
@@ -353,7 +381,7 @@ impl<'de> Deserialize<'de> for Payload {
         }
         let fds = places.into_iter().map(detach).collect::<Result<_, _>>();
         let fds = fds.map_err(de::Error::custom)?;
-        Ok(Payload { bytes, fds })
+        Ok(Payload::new(bytes, fds))
     }
 }
 
@@ -401,10 +429,7 @@ mod tests {
     #[test]
     fn a_place_that_is_named_twice_is_an_error_and_closes_what_came() {
         let fd = fd();
-        let payload = Payload {
-            bytes: codec::pack(&[0_u32, 0]).unwrap(),
-            fds: vec![fd.clone()],
-        };
+        let payload = Payload::new(codec::pack(&[0_u32, 0]).unwrap(), vec![fd.clone()]);
         let error = text(payload.unpack::<Vec<Attached>>());
         assert!(error.contains("descriptor 0 is named twice"), "{error}");
         assert_eq!(Arc::strong_count(&fd), 1);
@@ -482,7 +507,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..100), n in 0_usize..3) {
             let fds = (0..n).map(|_| fd()).collect();
-            let payload = Payload { bytes: bytes.into(), fds };
+            let payload = Payload::new(bytes, fds);
             let _ = payload.clone().unpack::<Vec<Attached>>();
             let _ = payload.unpack::<Vec<Payload>>();
         }

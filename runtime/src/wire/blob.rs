@@ -1,7 +1,12 @@
-//! Blocks of bytes: they travel as they are, with their length before them.
+//! Blocks of bytes: they travel as they are, with their length before them, or [behind](super::behind) the message.
 
 use crate::error::{Error, ErrorKind, Result};
 use bytes::Bytes;
+
+use super::behind::{self, BLOCK};
+
+/// In place of a length: that follows, and the block is behind the message.
+const BEHIND: u32 = u32::MAX;
 
 /// A type that the macros know as a block of bytes by its name.
 #[diagnostic::on_unimplemented(
@@ -12,6 +17,9 @@ use bytes::Bytes;
 pub trait Blob: Sized {
     #[doc(hidden)]
     fn encode(value: &Self, out: &mut Vec<u8>) -> Result<()>;
+    /// The same where the value is of no more use: it need not be copied.
+    #[doc(hidden)]
+    fn give(value: Self, out: &mut Vec<u8>) -> Result<()>;
     #[doc(hidden)]
     fn decode(bytes: &mut &[u8]) -> Result<Self>;
 }
@@ -39,6 +47,13 @@ impl Blob for Vec<u8> {
         write(value, out)
     }
 
+    fn give(value: Self, out: &mut Vec<u8>) -> Result<()> {
+        match value.len() < BLOCK {
+            true => write(&value, out),
+            false => Blob::give(Bytes::from(value), out),
+        }
+    }
+
     fn decode(bytes: &mut &[u8]) -> Result<Self> {
         block(bytes).map(<[u8]>::to_vec)
     }
@@ -46,28 +61,56 @@ impl Blob for Vec<u8> {
 
 impl Blob for Bytes {
     fn encode(value: &Self, out: &mut Vec<u8>) -> Result<()> {
-        write(value, out)
+        let length = length(value)?;
+        if value.len() < BLOCK || !behind::put(value, out) {
+            return write(value, out);
+        }
+        out.extend_from_slice(&BEHIND.to_le_bytes());
+        out.extend_from_slice(&length.to_le_bytes());
+        Ok(())
+    }
+
+    fn give(value: Self, out: &mut Vec<u8>) -> Result<()> {
+        Blob::encode(&value, out)
     }
 
     fn decode(bytes: &mut &[u8]) -> Result<Self> {
-        block(bytes).map(Bytes::copy_from_slice)
+        block(bytes).map(behind::view)
     }
 }
 
 fn write(bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
-    let length = u32::try_from(bytes.len()).map_err(|_| Error::too_large(bytes.len(), u32::MAX as usize))?;
+    let length = length(bytes)?;
     out.reserve(bytes.len() + length.to_le_bytes().len());
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(bytes);
     Ok(())
 }
 
+fn length(bytes: &[u8]) -> Result<u32> {
+    match u32::try_from(bytes.len()) {
+        Ok(length) if length < BEHIND => Ok(length),
+        _ => Err(Error::too_large(bytes.len(), BEHIND as usize - 1)),
+    }
+}
+
 fn block<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8]> {
+    let split = match split_length(bytes) {
+        Some((BEHIND, rest)) => split_length(rest).and_then(|(length, rest)| {
+            let at = rest.len().checked_sub(length as usize)?;
+            let (rest, block) = rest.split_at_checked(at)?;
+            Some((block, rest))
+        }),
+        Some((length, rest)) => rest.split_at_checked(length as usize),
+        None => None,
+    };
     let cut = || Error::with_kind(ErrorKind::Codec, "a block of bytes is cut short");
-    let (length, rest) = bytes.split_first_chunk().ok_or_else(cut)?;
-    let (block, rest) = rest
-        .split_at_checked(u32::from_le_bytes(*length) as usize)
-        .ok_or_else(cut)?;
+    let (block, rest) = split.ok_or_else(cut)?;
     *bytes = rest;
     Ok(block)
+}
+
+fn split_length(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    Some((u32::from_le_bytes(*length), rest))
 }

@@ -107,10 +107,10 @@ impl<'a> Iterator for Items<'a> {
 pub(crate) fn split(mut message: Payload, n: usize) -> (Payload, Payload) {
     let left = Items::new(&message.bytes, message.fds.clone()).skipping(n);
     let (n_bytes, n_fds) = (left.bytes.len(), left.fds.len());
-    let behind = Payload {
-        bytes: message.bytes.split_off(message.bytes.len() - n_bytes),
-        fds: message.fds.split_off(message.fds.len() - n_fds),
-    };
+    let behind = Payload::new(
+        message.bytes.split_off(message.bytes.len() - n_bytes),
+        message.fds.split_off(message.fds.len() - n_fds),
+    );
     (message, behind)
 }
 
@@ -203,10 +203,7 @@ impl Writer {
 
     /// Takes the last item off again.
     pub(crate) fn split_off_last(&mut self) -> Payload {
-        Payload {
-            bytes: self.bytes.split_off(self.last.0).into(),
-            fds: self.fds.split_off(self.last.1),
-        }
+        Payload::new(self.bytes.split_off(self.last.0), self.fds.split_off(self.last.1))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -214,10 +211,7 @@ impl Writer {
     }
 
     pub(crate) fn into_payload(self) -> Payload {
-        Payload {
-            bytes: self.bytes.into(),
-            fds: self.fds,
-        }
+        Payload::new(self.bytes, self.fds)
     }
 }
 

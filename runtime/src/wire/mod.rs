@@ -4,6 +4,7 @@
 //! never an allocation that the bytes did not pay for.
 
 pub(crate) mod attach;
+pub(crate) mod behind;
 pub(crate) mod blob;
 pub(crate) mod codec;
 pub(crate) mod control;

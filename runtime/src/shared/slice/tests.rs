@@ -161,7 +161,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..60), size in 1_usize..100) {
-        let payload = Payload { bytes: bytes.into(), fds: vec![memory_of(&vec![1; size])] };
+        let payload = Payload::new(bytes, vec![memory_of(&vec![1; size])]);
         let _ = payload.clone().unpack::<SharedSlice<u16>>();
         let _ = payload.unpack::<SharedStr>();
     }
