@@ -5,18 +5,18 @@
 //! on the link. Nothing here waits.
 
 use crate::crash::{self, Point};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::exit::ExitReason;
 use crate::link::credit::Credit;
 use crate::wire::attach::Payload;
-use crate::wire::control::LinkId;
+use crate::wire::control::{LinkId, Overflow};
 use crate::wire::frame::{Flags, Head, Kind};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tokio::sync::oneshot;
 
+use super::answer;
 use super::conn::{Answer, Conn, Reply};
 use super::ledger::{Ledger, Letter};
 use super::stream::Inflow;
@@ -56,7 +56,7 @@ pub(super) struct Books {
 #[derive(Debug)]
 pub(super) struct Waiting {
     /// Taken by the word that a stream is there.
-    pub(super) answer: Option<oneshot::Sender<Answer>>,
+    pub(super) answer: Option<answer::Sender>,
     /// What has come of it.
     pub(super) parts: Vec<Payload>,
     /// Where the number of the message is to be told, if that is not known at once.
@@ -90,23 +90,53 @@ impl Books {
         conn.filter(|_| !is_leaving())
     }
 
+    /// Enters a message if there is room for it and nothing else to be seen to: its number. `None`, and `posting` left,
+    /// otherwise.
+    pub(super) fn enter_at_once(&mut self, posting: &mut Option<Posting>) -> Result<Option<u64>> {
+        let (Some(conn), Some(first)) = (self.live(), posting.as_ref()) else {
+            return Ok(None);
+        };
+        conn.allows(&first.letter.body)?;
+        let may_be_dropped = conn.overflow == Overflow::DropOldest;
+        if may_be_dropped || conn.window.try_take(first.letter.cost()).is_err() {
+            return Ok(None);
+        }
+        let conn = conn.clone();
+        Ok(self.enter_open(&conn, posting))
+    }
+
+    /// Who is late by `now`, to be told outside the lock, and the earliest deadline of the others that wait.
+    pub(super) fn late(&self, now: u64) -> (Vec<answer::Late>, Option<u64>) {
+        let (mut late, mut next) = (Vec::new(), None);
+        for (letter, waiting) in self.ledger.waiters() {
+            match (letter.deadline, &waiting.answer) {
+                (0, _) | (_, None) => {}
+                (deadline, Some(answer)) if deadline <= now => late.extend(answer.late()),
+                (deadline, _) => next = Some(next.map_or(deadline, |next: u64| next.min(deadline))),
+            }
+        }
+        (late, next)
+    }
+
     /// Enters a message for which there is credit, and queues it: its number. `None`, and `posting` left, where the
     /// connection takes no more.
     pub(super) fn enter(&mut self, conn: &Arc<Conn>, posting: &mut Option<Posting>) -> Option<u64> {
         if self.live().is_none() || !self.is_current(conn) {
             return None;
         }
+        self.enter_open(conn, posting)
+    }
+
+    /// The same where the connection is the current one and live.
+    fn enter_open(&mut self, conn: &Conn, posting: &mut Option<Posting>) -> Option<u64> {
         let Posting { letter, mut waiter } = posting.take()?;
-        let (mut head, body) = (letter.head(), letter.body.clone());
+        let mut head = letter.head();
         let told = waiter.as_mut().and_then(|waiter| waiter.number.take());
         crash::at(Point::BeforeEntry);
         head.seq = self.ledger.accept(letter, waiter);
         crash::at(Point::Entered);
-        if conn
-            .sender
-            .send(head, (body.bytes, body.behind), body.fds)
-            .is_err()
-        {
+        let body = &self.ledger.newest()?.body;
+        if conn.sender.send(head, body, body.fds.clone()).is_err() {
             let withdrawn = self.ledger.withdraw();
             *posting = withdrawn.map(|(letter, waiter)| Posting { letter, waiter });
             return None;
@@ -137,8 +167,8 @@ impl Books {
             seq: number,
             ..letter.head()
         };
-        let Payload { bytes, behind, fds } = letter.body.clone();
-        conn.sender.send(head, (bytes, behind), fds).ok()?;
+        let body = &letter.body;
+        conn.sender.send(head, body, body.fds.clone()).ok()?;
         self.sent = number;
         crash::at(Point::Replayed);
         Some(true)
@@ -258,12 +288,21 @@ impl Letter {
 }
 
 impl Waiting {
+    pub(super) fn new(answer: answer::Sender, stream: Option<Arc<Inflow>>) -> Waiting {
+        Waiting {
+            answer: Some(answer),
+            parts: Vec::new(),
+            number: None,
+            stream,
+        }
+    }
+
     /// The stream is there.
-    pub(super) fn begin(answer: Option<oneshot::Sender<Answer>>) {
+    pub(super) fn begin(answer: Option<answer::Sender>) {
         if let Some(answer) = answer {
             let reply = Reply::Value(Payload::default(), 0);
             // Whoever no longer waits takes the stream back.
-            let _ = answer.send(Answer {
+            answer.send(Answer {
                 parts: Vec::new(),
                 reply,
             });
@@ -280,14 +319,13 @@ impl Waiting {
     fn answer(&mut self, reply: Reply) {
         let parts = std::mem::take(&mut self.parts);
         if let Some(answer) = self.answer.take() {
-            // Whoever no longer waits needs no answer.
-            let _ = answer.send(Answer { parts, reply });
+            answer.send(Answer { parts, reply });
         }
     }
 
     /// Whether nobody waits any more.
     fn is_gone(&self) -> bool {
-        self.answer.as_ref().is_some_and(oneshot::Sender::is_closed)
+        self.answer.as_ref().is_some_and(answer::Sender::is_closed)
     }
 
     /// The mailbox was full, and this the oldest that could be dropped.

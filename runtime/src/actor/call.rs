@@ -9,15 +9,15 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::error::Elapsed;
 
+use super::conn::Answer;
 use super::contract::Marker;
 use super::current;
 use super::handle::{ActorRef, Handle};
 use super::ledger::Letter;
-use super::peer::CallContext;
+use super::peer::{Asked, CallContext};
 
 /// A call of a method of an actor. It is sent when it is awaited.
 ///
@@ -73,11 +73,33 @@ pub struct Decoders<T, E> {
 
 /// The future of a [`Call`].
 #[must_use = "a call is sent when it is awaited"]
-pub struct CallFuture<T, E>(BoxFuture<'static, Result<T, CallError<E>>>);
+pub struct CallFuture<T, E>(Stage<T, E>);
+
+/// How far a call has come.
+enum Stage<T, E> {
+    Made(Call<T, E>),
+    /// It was sent at once, and allocates nothing. The ref keeps the connection open.
+    Sent(Asked, Decoders<T, E>, #[allow(dead_code)] Arc<Handle>),
+    /// It has to wait before it can be sent, or is made within another.
+    Waits(BoxFuture<'static, Result<T, CallError<E>>>),
+    Over,
+}
 
 /// The future of a one-way message.
 #[must_use = "a message is sent when it is awaited"]
-pub struct Tell(BoxFuture<'static, Result<(), CallError>>);
+pub struct Tell(Telling);
+
+/// How far a one-way message has come.
+enum Telling {
+    Made {
+        handle: Arc<Handle>,
+        letter: Result<Letter>,
+        timeout: Option<Duration>,
+    },
+    /// It has to wait until it is accepted.
+    Waits(BoxFuture<'static, Result<(), CallError>>),
+    Over,
+}
 
 /// What the methods of a ref make.
 #[doc(hidden)]
@@ -138,12 +160,11 @@ impl<T, E> Call<T, E> {
     pub fn tell(self) -> Tell {
         let (handle, timeout) = (self.handle.clone(), self.timeout);
         let letter = self.letter(false).map(|(letter, _)| letter);
-        Tell(Box::pin(async move {
-            let letter = letter.map_err(CallError::Other)?;
-            control::within_runtime("a call").map_err(CallError::Other)?;
-            let peer = handle.peer().map_err(CallError::from_fault)?;
-            in_time(tokio::time::timeout(limit(timeout), peer.tell(letter)).await)
-        }))
+        Tell(Telling::Made {
+            handle,
+            letter,
+            timeout,
+        })
     }
 
     /// Sends it one-way if the actor is up and its mailbox has room at once.
@@ -177,25 +198,63 @@ impl<T: 'static, E: 'static> IntoFuture for Call<T, E> {
     type IntoFuture = CallFuture<T, E>;
 
     fn into_future(self) -> Self::IntoFuture {
-        CallFuture(Box::pin(async move {
-            let handle = self.handle.clone();
-            let Prepared {
-                letter,
-                decode,
-                context,
-                after,
-            } = self.prepare().map_err(CallError::Other)?;
-            control::within_runtime("a call").map_err(CallError::Other)?;
-            let peer = handle.peer().map_err(CallError::from_fault)?;
-            match in_time(tokio::time::timeout(after, peer.call(letter, context)).await)? {
-                Some(answer) => answer.reply.decode(decode.value, decode.error),
-                None => Err(CallError::Other(Error::with_kind(
-                    ErrorKind::Shutdown,
-                    "the runtime in which the call was made is going down",
-                ))),
-            }
-        }))
+        CallFuture(Stage::Made(self))
     }
+}
+
+impl<T: 'static, E: 'static> Call<T, E> {
+    /// Sends it, at once if that can be.
+    fn begin(self) -> Result<Begun<T, E>> {
+        let handle = self.handle.clone();
+        let Prepared {
+            letter,
+            decode,
+            context,
+            after,
+        } = self.prepare()?;
+        let peer = handle.peer()?;
+        let mut letter = Some(letter);
+        if context.holds.is_none()
+            && let Some(mut asked) = peer.ask_at_once(&mut letter, context.grace)?
+        {
+            return Ok(match asked.look_for() {
+                Some(end) => Begun::Ended(read(end, &decode)),
+                None => Begun::Stage(Stage::Sent(asked, decode, handle)),
+            });
+        }
+        Ok(Begun::Stage(Stage::Waits(Box::pin(async move {
+            // A letter that is not left was sent.
+            let Some(letter) = letter else {
+                return Err(CallError::Other(going_down()));
+            };
+            let _open = handle;
+            match tokio::time::timeout(after, peer.call(letter, context)).await {
+                Ok(end) => read(end, &decode),
+                Err(_) => Err(CallError::Timeout),
+            }
+        }))))
+    }
+}
+
+/// What became of a call at once.
+enum Begun<T, E> {
+    Ended(Result<T, CallError<E>>),
+    Stage(Stage<T, E>),
+}
+
+/// What a call came to.
+fn read<T, E>(end: Result<Option<Answer>>, decode: &Decoders<T, E>) -> Result<T, CallError<E>> {
+    match end.map_err(CallError::from_fault)? {
+        Some(answer) => answer.reply.decode(decode.value, decode.error),
+        None => Err(CallError::Other(going_down())),
+    }
+}
+
+pub(super) fn going_down() -> Error {
+    Error::with_kind(
+        ErrorKind::Shutdown,
+        "the runtime in which the call was made is going down",
+    )
 }
 
 /// A call as it is made.
@@ -214,7 +273,11 @@ impl<T, E> Call<T, E> {
 
     /// What it inherits from the message that is handled here is added.
     pub(super) fn prepare(self) -> Result<Prepared<T, E>> {
-        let (now, after) = (clock::monotonic(), limit(self.timeout));
+        let after = limit(self.timeout);
+        let now = match after > PRECISE {
+            true => clock::coarse(),
+            false => clock::monotonic(),
+        };
         let mut context = CallContext {
             grace: self.kill_after,
             holds: None,
@@ -237,32 +300,35 @@ impl<T, E> Call<T, E> {
     }
 }
 
+/// A deadline that is further away may be a tick of the clock too soon.
+const PRECISE: Duration = Duration::from_secs(1);
+
 fn limit(given: Option<Duration>) -> Duration {
     given.unwrap_or_else(|| control::client().settings().call_timeout)
 }
 
-/// The work, or [`CallError::Timeout`].
-pub(super) async fn within<T, E>(
-    given: Option<Duration>,
-    work: impl Future<Output = Result<T>>,
-) -> Result<T, CallError<E>> {
-    control::within_runtime("a call").map_err(CallError::Other)?;
-    in_time(tokio::time::timeout(limit(given), work).await)
-}
-
-/// What was done, or [`CallError::Timeout`].
-fn in_time<T, E>(done: std::result::Result<Result<T>, Elapsed>) -> Result<T, CallError<E>> {
-    match done {
-        Ok(done) => done.map_err(CallError::from_fault),
-        Err(_) => Err(CallError::Timeout),
-    }
-}
-
-impl<T, E> Future for CallFuture<T, E> {
+impl<T: 'static, E: 'static> Future for CallFuture<T, E> {
     type Output = Result<T, CallError<E>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
+        if matches!(self.0, Stage::Made(_))
+            && let Stage::Made(call) = std::mem::replace(&mut self.0, Stage::Over)
+        {
+            match call.begin().map_err(CallError::from_fault)? {
+                Begun::Ended(end) => return Poll::Ready(end),
+                Begun::Stage(stage) => self.0 = stage,
+            }
+        }
+        let end = match &mut self.0 {
+            Stage::Sent(asked, decode, _) => {
+                let end = ready!(Pin::new(asked).poll(cx));
+                read(end, decode)
+            }
+            Stage::Waits(waits) => ready!(waits.as_mut().poll(cx)),
+            Stage::Made(_) | Stage::Over => panic!("a call was polled after its end"),
+        };
+        self.0 = Stage::Over;
+        Poll::Ready(end)
     }
 }
 
@@ -270,7 +336,35 @@ impl Future for Tell {
     type Output = Result<(), CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
+        if matches!(self.0, Telling::Made { .. })
+            && let Telling::Made {
+                handle,
+                letter,
+                timeout,
+            } = std::mem::replace(&mut self.0, Telling::Over)
+        {
+            let peer = handle.peer().map_err(CallError::from_fault)?;
+            let mut letter = Some(letter?);
+            if peer.tell_at_once(&mut letter)? {
+                return Poll::Ready(Ok(()));
+            }
+            let Some(letter) = letter else {
+                return Poll::Ready(Ok(()));
+            };
+            self.0 = Telling::Waits(Box::pin(async move {
+                let _open = handle;
+                match tokio::time::timeout(limit(timeout), peer.tell(letter)).await {
+                    Ok(done) => done.map_err(CallError::from_fault),
+                    Err(_) => Err(CallError::Timeout),
+                }
+            }));
+        }
+        let end = match &mut self.0 {
+            Telling::Waits(waits) => ready!(waits.as_mut().poll(cx)),
+            Telling::Made { .. } | Telling::Over => panic!("a message was polled after its end"),
+        };
+        self.0 = Telling::Over;
+        Poll::Ready(end)
     }
 }
 

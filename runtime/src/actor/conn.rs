@@ -23,6 +23,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
+use super::answer;
 use super::peer::Peer;
 
 /// How many frames are heard before others of the runtime have a turn.
@@ -131,19 +132,15 @@ impl Conn {
         let _ = self.sender.drained().await;
     }
 
-    /// Looks for an answer in place of the connection's task, for a moment: where there is something to look at, and the
-    /// caller is not a task, beside which others of its runtime may be waiting to run.
-    pub(super) fn look_for<T>(&self, peer: &Peer, answered: &mut oneshot::Receiver<T>) -> Option<T> {
+    /// Looks for an answer in place of the connection's task, for a moment, where there is something to look at.
+    pub(super) fn look_for(&self, peer: &Peer, answered: &mut answer::Receiver) -> Option<answer::End> {
         let wanted = self.wanted.as_deref()?;
-        if tokio::task::try_id().is_some() {
-            return None;
-        }
         let mut driver = self.lend(wanted)?;
         let mut answer = None;
         driver.as_mut()?.help(
             |frame| peer.hear(self, frame),
             || {
-                answer = answered.try_recv().ok();
+                answer = answered.try_recv();
                 answer.is_some()
             },
         );

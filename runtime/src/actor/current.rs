@@ -25,6 +25,9 @@ pub(crate) struct Step {
     pub(crate) name: String,
 }
 
+/// The calls that wait for a message, the first one first; `None`: there are none.
+pub(crate) type Ancestors = Option<Rc<[Step]>>;
+
 /// A message that is being handled.
 #[derive(Debug, Clone)]
 pub(crate) struct Current {
@@ -33,7 +36,7 @@ pub(crate) struct Current {
     /// When it is no longer wanted, in nanoseconds of the monotonic clock; 0: always wanted.
     pub(crate) deadline: u64,
     /// Who called whom, until this message.
-    pub(crate) ancestors: Rc<[Step]>,
+    pub(crate) ancestors: Ancestors,
     pub(crate) method: &'static str,
     /// No other message of this actor runs beside it.
     pub(crate) exclusive: bool,
@@ -80,7 +83,7 @@ impl Current {
     /// The ancestors of a call that is made now.
     fn chain(&self) -> Option<Vec<Step>> {
         let me = child::identity()?;
-        let mut chain = self.ancestors.to_vec();
+        let mut chain = self.ancestors.as_deref().unwrap_or_default().to_vec();
         chain.push(Step {
             actor: me.child,
             name: format!("{}.{}", me.name, self.method),
@@ -105,8 +108,9 @@ impl Current {
 }
 
 /// A call that would wait for itself, where it is made by `last`.
-pub(crate) fn cycle(ancestors: &[Step], last: &str) -> Error {
-    let names = ancestors.iter().map(|step| step.name.clone());
+pub(crate) fn cycle(ancestors: Option<&[Step]>, last: &str) -> Error {
+    let steps = ancestors.unwrap_or_default().iter();
+    let names = steps.map(|step| step.name.clone());
     let path: Vec<_> = names.chain([last.to_owned()]).collect();
     cycle_of(&path)
 }

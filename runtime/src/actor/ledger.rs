@@ -125,6 +125,17 @@ impl<W> Ledger<W> {
         self.last
     }
 
+    /// The message that was entered last, if it is open.
+    pub(crate) fn newest(&self) -> Option<&Letter> {
+        self.line.back()?.as_ref().map(|entry| &entry.letter)
+    }
+
+    /// The messages that are waited for, and who waits.
+    pub(crate) fn waiters(&self) -> impl Iterator<Item = (&Letter, &W)> {
+        let entries = self.aside.values().chain(self.line.iter().flatten());
+        entries.filter_map(|entry| Some((&entry.letter, entry.waiter.as_ref()?)))
+    }
+
     /// Takes back the message that was entered last.
     pub(crate) fn withdraw(&mut self) -> Option<(Letter, Option<W>)> {
         let entry = self.line.pop_back()??;

@@ -12,6 +12,8 @@
 //! | `chunk` | items of a pool that came with one message |
 //! | `source` | a stream that a method returned, where it is made |
 
+mod alarm;
+mod answer;
 mod books;
 pub(crate) mod call;
 pub(crate) mod child;

@@ -31,13 +31,17 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, WeakShared};
 use std::collections::HashMap;
+use std::future::Future;
 use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::runtime;
-use tokio::sync::oneshot;
 
+use super::alarm::Alarm;
+use super::answer::{self, Silence};
 use super::books::{self, Books, Posting, Waiting};
 use super::conn::{self, Answer, Conn, Reply};
 use super::ledger::{Letter, Obituary, Verdict};
@@ -61,6 +65,7 @@ pub(crate) struct Peer {
     key: Key,
     row: u32,
     books: Mutex<Books>,
+    alarm: Arc<Alarm>,
     /// A connection that is being made. It belongs to all who wait for it, as none of them need be polled again.
     connecting: Mutex<Option<Connecting>>,
 }
@@ -84,8 +89,8 @@ pub(crate) struct Lease(Arc<Peer>);
 impl Lease {
     /// The peer of the current runtime for that actor.
     pub(crate) fn of(target: &Target, row: u32) -> Result<Lease> {
-        let runtime = control::within_runtime("a message")?.id();
-        let key = (runtime, target.clone());
+        let runtime = control::within_runtime("a message")?;
+        let key = (runtime.id(), target.clone());
         let mut peers = lock(&PEERS);
         let table = peers.get_or_insert_default();
         let peer = table.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
@@ -93,6 +98,7 @@ impl Lease {
                 key: key.clone(),
                 row,
                 books: Mutex::default(),
+                alarm: Alarm::of(&runtime, late),
                 connecting: Mutex::default(),
             });
             table.insert(key, Arc::downgrade(&peer));
@@ -149,30 +155,86 @@ impl Peer {
         context: CallContext,
         stream: Option<Arc<Inflow>>,
     ) -> Result<Option<(u64, Answer)>> {
-        let (answer, mut answered) = oneshot::channel();
+        let (answer, mut answered) = answer::channel();
         let (method, deadline) = (letter.method, letter.deadline);
-        let waiter = Waiting {
-            answer: Some(answer),
-            parts: Vec::new(),
-            number: None,
-            stream,
-        };
+        let waiter = Waiting::new(answer, stream);
         let number = self.post(letter, Some(waiter)).await?;
-        if let Some(answer) = self.look_for(&mut answered) {
-            return Ok(Some((number.get(), answer)));
+        if let Some(end) = self.look_for(&mut answered) {
+            return heard(number.get(), end);
         }
         let unanswered = Unanswered {
             peer: self,
             number: &number,
             kill: context.grace.map(|grace| (deadline, grace)),
         };
-        let answer = match context.holds {
+        let end = match context.holds {
             None => answered.await,
             Some(holds) => Box::pin(self.answer_or_cycle(answered, number.get(), method, holds)).await?,
         };
+        let heard = heard(number.get(), end)?;
         std::mem::forget(unanswered);
-        let number = number.get();
-        Ok(answer.ok().map(|answer| (number, answer)))
+        Ok(heard)
+    }
+
+    /// Sends a request, if there is room for it and nothing else to be seen to. `letter` is left otherwise.
+    pub(crate) fn ask_at_once(
+        self: &Arc<Self>,
+        letter: &mut Option<Letter>,
+        grace: Option<Duration>,
+    ) -> Result<Option<Asked>> {
+        let Some(asking) = letter.take() else {
+            return Ok(None);
+        };
+        let deadline = asking.deadline;
+        let (answer, answered) = answer::channel();
+        let mut posting = Some(Posting {
+            letter: asking,
+            waiter: Some(Waiting::new(answer, None)),
+        });
+        match self.books().enter_at_once(&mut posting)? {
+            Some(number) => {
+                self.alarm.set(deadline);
+                Ok(Some(Asked {
+                    peer: self.clone(),
+                    number,
+                    kill: grace.map(|grace| (deadline, grace)),
+                    answered,
+                    ended: false,
+                }))
+            }
+            None => {
+                *letter = posting.map(|posting| posting.letter);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Sends a message that nobody waits for, if there is room for it and nothing else to be seen to. `letter` is left
+    /// otherwise.
+    pub(crate) fn tell_at_once(&self, letter: &mut Option<Letter>) -> Result<bool> {
+        let waiter = None;
+        let mut posting = letter.take().map(|letter| Posting { letter, waiter });
+        let number = self.books().enter_at_once(&mut posting)?;
+        *letter = posting.map(|posting| posting.letter);
+        Ok(number.is_some())
+    }
+
+    /// Takes a request back that nobody waits for any more. `kill`: its deadline, and how long after that its process is
+    /// killed if it still runs there.
+    fn take_back(&self, number: u64, kill: Option<(u64, Duration)>) {
+        let link = self.cancel(number);
+        if let (Some(link), Some((deadline, grace))) = (link, kill)
+            && clock::monotonic() >= deadline
+        {
+            control::client().tell(Request::KillAfter { link, number, grace });
+        }
+    }
+
+    /// Tells those whose deadlines have passed by `now`; the earliest deadline of the others.
+    fn tell_late(&self, now: u64) -> Option<u64> {
+        let (late, next) = self.books().late(now);
+        late.into_iter().for_each(answer::Late::tell);
+        next
     }
 
     /// Room for more of the stream that answers this request.
@@ -191,23 +253,27 @@ impl Peer {
     /// The answer of a call that was made within another, which may wait for itself.
     async fn answer_or_cycle(
         self: &Arc<Self>,
-        mut answered: oneshot::Receiver<Answer>,
+        mut answered: answer::Receiver,
         number: u64,
         method: u32,
         holds: bool,
-    ) -> Result<std::result::Result<Answer, oneshot::error::RecvError>> {
-        if let Ok(answer) = tokio::time::timeout(SUSPICIOUS, &mut answered).await {
-            return Ok(answer);
+    ) -> Result<answer::End> {
+        if let Ok(end) = tokio::time::timeout(SUSPICIOUS, &mut answered).await {
+            return Ok(end);
         }
         tokio::select! {
             biased;
-            answer = &mut answered => Ok(answer),
+            end = &mut answered => Ok(end),
             cycle = self.wait(number, method, holds) => Err(cycle),
         }
     }
 
     /// The answer, if it comes within a moment.
-    fn look_for(&self, answered: &mut oneshot::Receiver<Answer>) -> Option<Answer> {
+    fn look_for(&self, answered: &mut answer::Receiver) -> Option<answer::End> {
+        // Beside a task others of its runtime may be waiting to run.
+        if tokio::task::try_id().is_some() {
+            return None;
+        }
         self.live()?.look_for(self, answered)
     }
 
@@ -279,24 +345,11 @@ impl Peer {
 
     async fn post(self: &Arc<Self>, letter: Letter, waiter: Option<Waiting>) -> Result<Number> {
         let mut posting = Some(Posting { letter, waiter });
-        if let Some(number) = self.post_at_once(&mut posting)? {
+        if let Some(number) = self.books().enter_at_once(&mut posting)? {
             return Ok(Number::Now(number));
         }
         // Boxed, as are the other rare ways of a call: what every call moves about stays small.
         Box::pin(self.post_in_turn(posting)).await
-    }
-
-    /// Sends a message for which there is room, to an actor that is up: its number. `None`, and `posting` left, otherwise.
-    fn post_at_once(&self, posting: &mut Option<Posting>) -> Result<Option<u64>> {
-        let (Some(conn), Some(first)) = (self.live(), posting.as_ref()) else {
-            return Ok(None);
-        };
-        conn.allows(&first.letter.body)?;
-        let may_be_dropped = conn.overflow == Overflow::DropOldest;
-        if may_be_dropped || conn.window.try_take(first.letter.cost()).is_err() {
-            return Ok(None);
-        }
-        Ok(self.books().enter(&conn, posting))
     }
 
     async fn post_in_turn(self: &Arc<Self>, mut posting: Option<Posting>) -> Result<Number> {
@@ -789,14 +842,70 @@ struct Unanswered<'a> {
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         // One without a number is seen to be of no interest when its turn comes.
-        let number = self.number.get();
-        let link = self.peer.cancel(number);
-        if let (Some(link), Some((deadline, grace))) = (link, self.kill)
-            && clock::monotonic() >= deadline
-        {
-            control::client().tell(Request::KillAfter { link, number, grace });
+        self.peer.take_back(self.number.get(), self.kill);
+    }
+}
+
+/// A request that was sent. Dropped before its end, it is taken back.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    peer: Arc<Peer>,
+    number: u64,
+    kill: Option<(u64, Duration)>,
+    answered: answer::Receiver,
+    ended: bool,
+}
+
+impl Asked {
+    /// The end, if it comes within a moment.
+    pub(crate) fn look_for(&mut self) -> Option<Result<Option<Answer>>> {
+        let end = self.peer.look_for(&mut self.answered)?;
+        Some(self.end(end))
+    }
+
+    fn end(&mut self, end: answer::End) -> Result<Option<Answer>> {
+        let heard = heard(self.number, end)?;
+        self.ended = true;
+        Ok(heard.map(|(_, answer)| answer))
+    }
+}
+
+impl Future for Asked {
+    /// `None`: it was returned unsent.
+    type Output = Result<Option<Answer>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let end = ready!(Pin::new(&mut self.answered).poll(cx));
+        Poll::Ready(self.end(end))
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.peer.take_back(self.number, self.kill);
         }
     }
+}
+
+/// What whoever waited for this request has heard.
+fn heard(number: u64, end: answer::End) -> Result<Option<(u64, Answer)>> {
+    match end {
+        Ok(answer) => Ok(Some((number, answer))),
+        Err(Silence::Unheard) => Ok(None),
+        Err(Silence::Late) => Err(Error::with_kind(ErrorKind::Timeout, "its deadline has passed")),
+    }
+}
+
+/// Tells all calls of a runtime whose deadlines have passed; the earliest deadline of the others.
+fn late(runtime: runtime::Id, now: u64) -> Option<u64> {
+    let peers: Vec<_> = lock(&PEERS)
+        .iter()
+        .flat_map(|table| table.iter())
+        .filter(|((at, _), _)| *at == runtime)
+        .filter_map(|(_, peer)| peer.upgrade())
+        .collect();
+    peers.iter().filter_map(|peer| peer.tell_late(now)).min()
 }
 
 /// What the control plane was told of a call that waits holds no longer.

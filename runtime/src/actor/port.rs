@@ -18,7 +18,7 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 
 use super::contract::Outcome;
-use super::current::Step;
+use super::current::{Ancestors, Step};
 use super::stream;
 use super::work::Work;
 
@@ -67,7 +67,7 @@ pub(crate) struct Message {
     /// Whether nobody waits for that.
     one_way: bool,
     /// The calls that wait for it, the first one first.
-    pub(crate) ancestors: Rc<[Step]>,
+    pub(crate) ancestors: Ancestors,
     /// When it is no longer wanted, in nanoseconds of the monotonic clock; 0: always wanted.
     pub(crate) deadline: u64,
     /// It is in the mailbox: it has not begun, nor was it taken back.
@@ -132,7 +132,7 @@ impl Port {
                 } = Payload::received(frame.body, frame.fds);
                 let ancestors = match flags.contains(Flags::NESTED) {
                     true => ancestors(&mut body)?,
-                    false => Rc::default(),
+                    false => None,
                 };
                 crash::at(Point::Accepted);
                 Ok(Some(Message {
@@ -200,9 +200,10 @@ impl Port {
         crash::at(Point::CreditQueued);
     }
 
-    fn send(&self, head: Head, body: Payload) {
+    fn send(&self, head: Head, mut body: Payload) {
+        let fds = std::mem::take(&mut body.fds);
         // A client that is gone needs no answer.
-        let _ = self.sender.send(head, (body.bytes, body.behind), body.fds);
+        let _ = self.sender.send(head, &body, fds);
     }
 
     /// The client is gone: what it waited for is cancelled at its next await. One-way messages go on.
@@ -230,12 +231,12 @@ impl Port {
 }
 
 /// Takes the calls that wait for a message off the front of its body.
-fn ancestors(body: &mut Bytes) -> Result<Rc<[Step]>, String> {
+fn ancestors(body: &mut Bytes) -> Result<Ancestors, String> {
     let mut rest = &body[..];
     let ancestors: Vec<Step> = codec::decode_next(&mut rest).map_err(|error| error.to_string())?;
     let begin = body.len() - rest.len();
     bytes::Buf::advance(body, begin);
-    Ok(ancestors.into())
+    Ok(Some(ancestors.into()))
 }
 
 impl Drop for Port {
@@ -277,7 +278,7 @@ impl Message {
 
     /// Whether its deadline has passed. Then it is not begun.
     pub(crate) fn is_late(&self) -> bool {
-        self.deadline > 0 && clock::monotonic() > self.deadline
+        self.deadline > 0 && clock::is_past(self.deadline)
     }
 
     /// Its deadline has passed before it began.

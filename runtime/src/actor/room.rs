@@ -223,10 +223,8 @@ impl Message {
     /// This actor, if one of the calls that wait for the message is handled by it.
     fn waits_for_itself(&self) -> Option<&'static Identity> {
         let me = child::identity()?;
-        self.ancestors
-            .iter()
-            .any(|step| step.actor == me.child)
-            .then_some(me)
+        let ancestors = self.ancestors.as_deref()?;
+        ancestors.iter().any(|step| step.actor == me.child).then_some(me)
     }
 }
 
@@ -262,7 +260,10 @@ impl<A: Actor> Serve for Room<A> {
             && !self.is_free(method)
         {
             let last = format!("{}.{}", me.name, method.name);
-            return message.settle(Outcome::Fault(current::cycle(&message.ancestors, &last)));
+            return message.settle(Outcome::Fault(current::cycle(
+                message.ancestors.as_deref(),
+                &last,
+            )));
         }
         let message = Rc::new(message);
         let counted = (Counted::one_of(&self.queued), Counted::one_of(&self.n_open));

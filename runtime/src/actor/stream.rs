@@ -2,7 +2,7 @@
 //!
 //! [`source`](super::source) has the other side, and what is said between the two.
 
-use crate::error::{CallError, Error, ErrorKind, Never, Result};
+use crate::error::{CallError, Error, Never, Result};
 use crate::link::credit::{Credit, CreditFault, Granter, Window};
 use crate::wire::attach::Payload;
 use futures::Stream;
@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::task::coop::poll_proceed;
 
-use super::call::{Call, Decoders, Prepared, call, within};
+use super::call::{Call, Decoders, Prepared, call, going_down};
 use super::conn::Reply;
 use super::contract::Marker;
 use super::handle::ActorRef;
@@ -144,12 +144,12 @@ impl<T: 'static, E: 'static> IntoFuture for StreamCall<T, E> {
                 after,
             } = self.0.prepare().map_err(CallError::Other)?;
             let inflow = Arc::new(Inflow::new());
-            let begun = within(Some(after), async {
-                let peer = handle.peer()?;
-                let begun = peer.stream(letter, context, inflow.clone()).await?;
-                Ok((peer, begun.ok_or_else(going_down)?))
-            });
-            let (peer, (number, answer)) = begun.await?;
+            let peer = handle.peer().map_err(CallError::from_fault)?;
+            let begun = tokio::time::timeout(after, peer.stream(letter, context, inflow.clone())).await;
+            let begun = begun
+                .map_err(|_| CallError::Timeout)?
+                .map_err(CallError::from_fault)?;
+            let (number, answer) = begun.ok_or_else(|| CallError::Other(going_down()))?;
             let stream = CallStream {
                 peer,
                 _actor: handle,
@@ -164,13 +164,6 @@ impl<T: 'static, E: 'static> IntoFuture for StreamCall<T, E> {
             Ok(stream)
         }))
     }
-}
-
-fn going_down() -> Error {
-    Error::with_kind(
-        ErrorKind::Shutdown,
-        "the runtime in which the call was made is going down",
-    )
 }
 
 impl<T> CallStream<T> {

@@ -292,10 +292,9 @@ impl Line {
 
     /// Queues an item for which there is room.
     fn queue(&self, item: &Payload) -> Result<(), Unsent> {
-        let Payload { bytes, behind, fds } = item.clone();
         match &self.state().at {
             At::Open { sender, .. } => sender
-                .send(Head::new(Kind::Tell), (bytes, behind), fds)
+                .send(Head::new(Kind::Tell), item, item.fds.clone())
                 .map_err(|_| Unsent::Closed),
             _ => Err(Unsent::Closed),
         }

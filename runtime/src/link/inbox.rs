@@ -107,7 +107,10 @@ impl Inbox {
         Ok(Some(Incoming {
             head,
             body: self.buf.split_to(len).freeze(),
-            fds: self.fds.drain(..n_here).collect(),
+            fds: match n_here {
+                0 => Vec::new(),
+                _ => self.fds.drain(..n_here).collect(),
+            },
         }))
     }
 

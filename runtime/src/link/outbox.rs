@@ -16,7 +16,7 @@ use std::mem;
 use std::task::Waker;
 
 /// An owned body of at least this size is not copied.
-const LARGE: usize = 16 << 10;
+pub(super) const LARGE: usize = 16 << 10;
 
 /// A buffer that grew larger than this is not kept for the next batch.
 const KEPT: usize = 64 << 10;

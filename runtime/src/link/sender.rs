@@ -1,11 +1,11 @@
 //! The sending half of a link, shared by all who have something to say.
 
-use super::outbox::{Batch, Flushed, Queue};
+use super::outbox::{Batch, Flushed, LARGE, Queue};
 use super::port::Sink;
 use crate::crash::{self, Point};
 use crate::os::socket::MAX_DESCRIPTORS;
-use crate::wire::attach::Descriptors;
-use crate::wire::behind::{Block, Blocks, Hold};
+use crate::wire::attach::{Descriptors, Payload};
+use crate::wire::behind::{Block, Hold};
 use crate::wire::frame::{FrameCodec, FrameError, HEADER, Head};
 use crate::{Error, ErrorKind};
 use bytes::Bytes;
@@ -442,11 +442,13 @@ impl From<Bytes> for Body<'_> {
     }
 }
 
-impl From<(Bytes, Blocks)> for Body<'_> {
-    fn from((bytes, behind): (Bytes, Blocks)) -> Self {
-        match behind {
-            None => Body::Owned(bytes),
-            Some(others) => Body::Parts(bytes, others),
+impl<'a> From<&'a Payload> for Body<'a> {
+    /// Small ones are copied, wherever they go.
+    fn from(payload: &'a Payload) -> Self {
+        match &payload.behind {
+            None if payload.bytes.len() < LARGE => Body::Slice(&payload.bytes),
+            None => Body::Owned(payload.bytes.clone()),
+            Some(others) => Body::Parts(payload.bytes.clone(), others.clone()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The tests that every transport passes, and those of what only some can do.
 
 use super::driver::Drained;
-use super::sender::{INLINE, NotSent, ROOM};
+use super::sender::{Body, INLINE, NotSent, ROOM};
 use super::*;
 use crate::os::socket::MAX_DESCRIPTORS;
 use crate::wire::attach::Descriptors;
@@ -330,7 +330,7 @@ async fn a_body_of_several_parts_arrives_as_one(kind: LinkKind) {
         let mut parts = parts(seq).into_iter();
         let first = parts.next().unwrap_or_default();
         let others: Box<[Block]> = parts.map(Block::from).collect();
-        a.send(tell(seq as u64), (first, Some(others)), Vec::new())
+        a.send(tell(seq as u64), Body::Parts(first, others), Vec::new())
             .unwrap();
     }
     for seq in 0..12 {

@@ -287,7 +287,11 @@ impl Payload {
 
     /// As it arrived.
     pub(crate) fn received(bytes: Bytes, fds: Vec<OwnedFd>) -> Payload {
-        Payload::new(bytes, fds.into_iter().map(Arc::new).collect())
+        let fds = match fds.is_empty() {
+            true => Vec::new(),
+            false => fds.into_iter().map(Arc::new).collect(),
+        };
+        Payload::new(bytes, fds)
     }
 
     pub(crate) fn len(&self) -> usize {
