@@ -63,6 +63,14 @@ impl Spin {
         Spin::on(cpus::allowed())
     }
 
+    /// For what does not come at once: the first wait is slept.
+    pub(super) fn from_the_second() -> Self {
+        Spin {
+            skip: 1,
+            ..Spin::new()
+        }
+    }
+
     fn on(n_cpus: usize) -> Self {
         Spin {
             possible: n_cpus > 1,
