@@ -279,6 +279,8 @@ pub(crate) async fn attend(
         }
     }
     let _ = events.send(Event::Exited(who, watch.reap()));
+    // Whoever waits for the end hears of it before anything else is woken.
+    tokio::task::yield_now().await;
     relay.drained(pid).await;
     let _ = events.send(Event::Relayed(who));
 }
