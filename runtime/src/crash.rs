@@ -29,6 +29,10 @@ points! {
     StartAnswered,
     // A child that comes up.
     Born,
+    /// It has no first message yet, or has not looked: nobody has an interest in it that it knows.
+    Waiting,
+    /// It has read its first message, and is not yet somebody.
+    Employed,
     Named,
     Initialising,
     SaidReady,

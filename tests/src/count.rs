@@ -5,7 +5,12 @@ use crate::proc;
 use std::collections::BTreeSet;
 use std::fs;
 
-/// What this process and its children hold now.
+/// What the process is called that is kept ready for the next start. It is there or not, as it comes, and no leak.
+const SPARE: &str = "procession-idle";
+/// What the host holds of it: its pidfd and its control socket.
+const OF_SPARE: usize = 2;
+
+/// What this process and its children hold now, a spare process left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts {
     pub descriptors: usize,
@@ -22,13 +27,17 @@ pub struct Counts {
 
 impl Counts {
     pub fn now() -> Self {
-        let children = proc::children_of(std::process::id());
+        let mut children = proc::children_of(std::process::id());
+        let n_all = children.len();
+        children.retain(|child| child.name != SPARE);
+        let spares = n_all - children.len();
         Counts {
-            descriptors: proc::descriptors(std::process::id()),
+            descriptors: proc::descriptors(std::process::id()).saturating_sub(OF_SPARE * spares),
             threads: names("/proc/self/task").len(),
             zombies: children.iter().filter(|child| child.state == 'Z').count(),
             children: children.len(),
-            shared_maps: maps("memfd:"),
+            // Its status page.
+            shared_maps: maps("memfd:").saturating_sub(spares),
             named_memory: having("/dev/shm", "procession"),
             fifo_folders: having(
                 std::env::temp_dir(),

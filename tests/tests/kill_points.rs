@@ -18,7 +18,7 @@ const PLAN: &[(&str, &[u64], &[&str])] = &[
         &[2, 3, 4],
         &["BeforeClone", "Cloned", "StartAnswered"],
     ),
-    ("newborn", &[2, 3, 4], &["Born"]),
+    ("newborn", &[2, 3, 4], &["Born", "Waiting", "Employed"]),
     (
         "receiver",
         &[1, 2],

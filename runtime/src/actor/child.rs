@@ -101,13 +101,19 @@ async fn born(newborn: Newborn, worker: WorkerBody, observe: Observe) -> i32 {
         page,
         log,
         mode,
+        title,
     } = newborn;
     let Some((control, mut driver)) = open_control(control) else {
         return ABANDONED;
     };
+    crash::at(Point::Waiting);
     let Some((mut birth, fds)) = first(&mut driver).await else {
         return ABANDONED;
     };
+    crash::at(Point::Employed);
+    if let Some(title) = title {
+        title.set();
+    }
     crash::enter(&birth.name);
     crash::at(Point::Named);
     observe(&birth, log);

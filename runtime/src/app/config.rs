@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 /// | setting | environment | default |
 /// | --- | --- | --- |
 /// | [`start_mode`](Config::start_mode) | `PROCESSION_START=fork-server\|exec` | the fork server |
+/// | [`spare`](Config::spare) | | yes |
 /// | [`link`](Config::link) | `PROCESSION_LINK=ring\|socket\|pipe` | rings on Linux |
 /// | [`call_timeout`](Config::call_timeout) | | one minute |
 /// | [`frame_limit`](Config::frame_limit) | | 64 MiB |
@@ -35,6 +36,7 @@ use tokio::sync::mpsc;
 #[must_use = "settings count only after `init`"]
 pub struct Config {
     start_mode: Option<StartMode>,
+    spare: Option<bool>,
     link: Option<LinkKind>,
     call_timeout: Option<Duration>,
     frame_limit: Option<usize>,
@@ -53,6 +55,13 @@ impl Config {
     /// How children are started.
     pub fn start_mode(mut self, mode: StartMode) -> Self {
         self.start_mode = Some(mode);
+        self
+    }
+
+    /// Whether a process is kept ready for the next start, which then takes about half the time. It is made by the fork
+    /// server after the first start, is idle and belongs to nobody, and costs what an idle child costs.
+    pub fn spare(mut self, keep: bool) -> Self {
+        self.spare = Some(keep);
         self
     }
 
@@ -130,6 +139,7 @@ impl Config {
         let link = link_from_env()?.or(self.link).unwrap_or_default();
         Ok(host::Config {
             start,
+            spares: self.spare.unwrap_or(true),
             link,
             settings: self.settings(),
             replay: observe::replay::sink,

@@ -28,6 +28,7 @@ pub(crate) mod reactor;
 pub(crate) mod sealed;
 pub(crate) mod signal;
 pub(crate) mod socket;
+pub(crate) mod title;
 pub(crate) mod unwind;
 
 use std::io;

@@ -19,6 +19,15 @@ pub(crate) struct Context {
     directory: Option<Place>,
     environment: Vec<u8>,
     looked: Vec<u8>,
+    mark: Mark,
+}
+
+/// What a server knows: while two are equal, so is what they stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// How often the directory or the environment has changed.
+    version: u64,
+    umask: u32,
 }
 
 /// A directory by what cannot be renamed; the server stands in it, so the number is not reused.
@@ -35,8 +44,13 @@ pub(crate) struct News {
 impl Context {
     /// Of a server that was started in this moment, and so inherited all.
     pub(crate) fn inherited() -> Self {
+        let umask = Umask::open().ok();
         let mut context = Context {
-            umask: Umask::open().ok(),
+            mark: Mark {
+                version: 0,
+                umask: known(umask.as_ref()),
+            },
+            umask,
             directory: here(),
             environment: Vec::new(),
             looked: Vec::new(),
@@ -57,9 +71,8 @@ impl Context {
             Some(place) if Some(place) != self.directory => Some((place, open_here()?)),
             _ => None,
         };
-        let umask = self.umask.as_ref().and_then(Umask::get).unwrap_or(SAME_UMASK);
         Ok(News {
-            umask,
+            umask: known(self.umask.as_ref()),
             directory,
             environment,
         })
@@ -73,6 +86,21 @@ impl Context {
         if news.environment.is_some() {
             std::mem::swap(&mut self.environment, &mut self.looked);
         }
+        self.mark.umask = news.umask;
+        self.mark.version += u64::from(!news.is_none());
+    }
+
+    /// What a child has that is cloned next, if no news is told.
+    pub(crate) fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// Whether a child with this mark has what the host has now.
+    pub(crate) fn is_current(&mut self, mark: Mark) -> bool {
+        self.mark == mark
+            && self
+                .news()
+                .is_ok_and(|news| news.is_none() && news.umask == mark.umask)
     }
 
     /// The server may not have understood: tell it all again.
@@ -80,10 +108,16 @@ impl Context {
         self.directory = None;
         // No snapshot is equal to this one.
         self.environment = vec![0];
+        self.mark.version += 1;
     }
 }
 
 impl News {
+    /// Whether there is none but the mask, which is always said.
+    fn is_none(&self) -> bool {
+        self.directory.is_none() && self.environment.is_none()
+    }
+
     pub(crate) fn directory(&self) -> Option<BorrowedFd<'_>> {
         self.directory.as_ref().map(|(_, fd)| fd.as_fd())
     }
@@ -91,6 +125,10 @@ impl News {
     pub(crate) fn environment(&self) -> Option<BorrowedFd<'_>> {
         self.environment.as_ref().map(AsFd::as_fd)
     }
+}
+
+fn known(umask: Option<&Umask>) -> u32 {
+    umask.and_then(Umask::get).unwrap_or(SAME_UMASK)
 }
 
 fn here() -> Option<Place> {

@@ -17,6 +17,7 @@ use super::server;
 use crate::crash::{self, Point};
 use crate::os::init_array::{Rest, before_main};
 use crate::os::passing::{self, Wait};
+use crate::os::title::Title;
 use crate::os::{credentials, descriptors, environ, group, signal};
 use crate::private;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -40,6 +41,8 @@ pub(crate) struct Newborn {
     /// Shared by all children: a record is written whole, in one call.
     pub(crate) log: OwnedFd,
     pub(crate) mode: StartMode,
+    /// What it is called once it is somebody, where it waits for that.
+    pub(crate) title: Option<Title>,
 }
 
 /// An image that knows its role and has not entered yet.
@@ -148,6 +151,7 @@ impl Waiting {
                     page,
                     log,
                     mode: StartMode::Exec,
+                    title: None,
                 })
             }
         }

@@ -8,12 +8,11 @@
 //! nobody knows how far the dead server came: a child that it cloned and could not report is found among the children
 //! of the control thread, killed and reaped. Children that were started are not touched.
 //!
-//! What a child and the host share is made while the server clones the child before it, so that a start need not wait for
-//! that: one socket pair and one status page are kept for the next child.
+//! A start need not wait for the clone where there is a [spare](super::spare): one is asked for when a start was served.
 //!
 //! Refused: more than one launcher for a thread, as each takes the thread's children for its own.
 
-use super::context::Context;
+use super::context::{Context, SAME_UMASK};
 use super::entry;
 use super::image;
 use super::mode::StartMode;
@@ -21,6 +20,7 @@ use super::orphans::Orphans;
 use super::page::Page;
 use super::relay::Relay;
 use super::request::{Reply, Request, Role, Start, Welcome};
+use super::spare::{Mourner, Spare, Stage};
 use super::watch::{Guardian, Living, Watch};
 use crate::error::{Error, ErrorKind};
 use crate::os::passing::{self, Kind, Wait};
@@ -65,6 +65,8 @@ struct Shared {
     runtime: Handle,
     /// The thread whose children ours are.
     thread: i32,
+    /// Whether a child is kept ready.
+    spares: bool,
     state: Mutex<State>,
 }
 
@@ -75,8 +77,8 @@ struct State {
     context: Context,
     pending: BTreeMap<u64, oneshot::Sender<Answer>>,
     last_id: u64,
-    /// For the next child that needs no outbox.
-    spare: Option<Ends>,
+    /// The next child that needs no outbox.
+    spare: Option<Spare>,
     stillborn: usize,
     orphans: Orphans,
     closing: bool,
@@ -100,7 +102,9 @@ enum Answer {
 
 impl Launcher {
     /// Starts the server. Must be called on the control thread, inside its runtime, which has I/O and time.
-    pub(crate) fn new(mode: StartMode, relay: &Relay) -> Result<Self, Error> {
+    ///
+    /// `spares`: whether a child is kept ready for the next start.
+    pub(crate) fn new(mode: StartMode, spares: bool, relay: &Relay) -> Result<Self, Error> {
         entry::refuse_unentered();
         limits::raise_descriptors();
         let shared = Arc::new(Shared {
@@ -108,6 +112,7 @@ impl Launcher {
             living: Living::new(),
             runtime: Handle::current(),
             thread: nix::unistd::gettid().as_raw(),
+            spares,
             state: Mutex::new(State {
                 mode,
                 server: None,
@@ -176,10 +181,16 @@ impl Launcher {
     ) -> Result<Child, Error> {
         for _ in 0..Self::REPEATS {
             if let Some(child) = self.try_start(first, fds, outbox).await? {
+                self.keep_spare();
                 return Ok(child);
             }
         }
         Err(Self::given_up())
+    }
+
+    /// Has a child ready for a start to come. Called when one was served, so that the two do not get in each other's way.
+    pub(crate) fn keep_spare(&self) {
+        self.0.keep_spare();
     }
 
     /// How children are started now: exec if it was chosen, or if the fork server cannot serve here.
@@ -191,12 +202,22 @@ impl Launcher {
     pub(crate) fn server_pid(&self) -> Option<i32> {
         self.0.state().server.as_ref().map(|server| server.pid)
     }
+
+    /// The child that is kept ready, as far as it is there.
+    #[cfg(test)]
+    pub(crate) fn spare_pid(&self) -> Option<i32> {
+        match &self.0.state().spare.as_ref()?.stage {
+            Stage::Cloned { watch, .. } => Some(watch.pid()),
+            Stage::Asked => None,
+        }
+    }
 }
 
 impl Drop for Launcher {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.closing = true;
+        state.spare = None;
         if let Some(server) = &state.server {
             // The task that listens has the socket too, so closing it is not enough; it reaps the server, which first
             // has to kill.
@@ -207,7 +228,7 @@ impl Drop for Launcher {
 
 /// What a child is born with.
 #[derive(Clone, Copy)]
-struct Born<'a> {
+pub(super) struct Born<'a> {
     first: &'a [u8],
     fds: &'a [BorrowedFd<'a>],
     outbox: usize,
@@ -215,25 +236,38 @@ struct Born<'a> {
 
 /// Both ends of what the host and a child share.
 #[derive(Debug)]
-struct Ends {
-    control: OwnedFd,
-    page: Page,
+struct Whole {
+    ours: Ends,
     childs_control: OwnedFd,
     childs_page: OwnedFd,
 }
 
-impl Ends {
+/// The host's of them.
+#[derive(Debug)]
+pub(super) struct Ends {
+    control: OwnedFd,
+    page: Page,
+}
+
+impl Whole {
     fn new(outbox: usize) -> io::Result<Self> {
         let (control, childs_control) = passing::pair(Kind::Stream)?;
         let (page, childs_page) = Page::create(outbox)?;
-        Ok(Ends {
-            control,
-            page,
+        Ok(Whole {
+            ours: Ends { control, page },
             childs_control,
             childs_page,
         })
     }
+}
 
+impl Whole {
+    fn childs(&self) -> [BorrowedFd<'_>; 2] {
+        [self.childs_control.as_fd(), self.childs_page.as_fd()]
+    }
+}
+
+impl Ends {
     fn send_first(&self, born: Born<'_>) -> io::Result<()> {
         match passing::send(self.control.as_fd(), born.first, born.fds, Wait::No)? {
             n if n == born.first.len() => Ok(()),
@@ -257,40 +291,26 @@ impl Ends {
 impl Shared {
     /// `None`: the server died or refused meanwhile; try again.
     async fn fork(self: &Arc<Self>, born: Born<'_>) -> io::Result<Option<Child>> {
-        let ends = self.ends(born.outbox)?;
-        ends.send_first(born)?;
+        match self.employ(born) {
+            Some(spare) => self.settled(spare).await,
+            None => self.fork_anew(born).await,
+        }
+    }
+
+    async fn fork_anew(self: &Arc<Self>, born: Born<'_>) -> io::Result<Option<Child>> {
+        let whole = Whole::new(born.outbox)?;
+        whole.ours.send_first(born)?;
         let server = self.server()?;
         let (pending, answer) = self.expect();
-        self.ask(&server, pending.id, &ends).await?;
-        self.prepare_ends();
-        match answer.await {
-            Ok(Answer::Started(watch)) => Ok(Some(ends.into_child(watch, StartMode::ForkServer))),
-            Ok(Answer::Failed(error)) => Err(error),
-            Ok(Answer::Again) | Err(_) => Ok(None),
-        }
-    }
-
-    fn ends(&self, outbox: usize) -> io::Result<Ends> {
-        let spare = match outbox {
-            0 => self.state().spare.take(),
-            _ => None,
-        };
-        spare.map_or_else(|| Ends::new(outbox), Ok)
-    }
-
-    /// Makes those of the next child, if they can be had: if not, its start says why.
-    fn prepare_ends(&self) {
-        let mut state = self.state();
-        if state.spare.is_none() {
-            state.spare = Ends::new(0).ok();
-        }
+        self.ask(&server, pending.id, &whole).await?;
+        answered(whole.ours, answer).await
     }
 
     /// Sends the request. A server that is dead is no error: those who wait are told when it is replaced.
-    async fn ask(&self, server: &Server, id: u64, ends: &Ends) -> io::Result<()> {
-        let mine = [ends.childs_control.as_fd(), ends.childs_page.as_fd()];
+    async fn ask(&self, server: &Server, id: u64, whole: &Whole) -> io::Result<()> {
         loop {
-            match self.try_ask(server, id, &mine) {
+            // In one step, so that of two starts the later never carries older news.
+            match self.state().try_ask(server, id, whole) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if is_gone(&error) => return Ok(()),
                 result => return result,
@@ -299,35 +319,14 @@ impl Shared {
         }
     }
 
-    /// In one step, so that of two starts the later never carries older news.
-    fn try_ask(&self, server: &Server, id: u64, mine: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let mut state = self.state();
-        let news = state.context.news()?;
-        let request = Request::Start(Start {
-            id,
-            umask: news.umask,
-            directory: news.directory().is_some(),
-            environment: news.environment().is_some(),
-        });
-        let fds: Vec<BorrowedFd<'_>> = mine
-            .iter()
-            .copied()
-            .chain(news.directory())
-            .chain(news.environment())
-            .collect();
-        passing::send(server.socket.as_fd(), &request.encode(), &fds, Wait::No)?;
-        state.context.told(&news);
-        Ok(())
-    }
-
     fn execute(self: &Arc<Self>, born: Born<'_>) -> io::Result<Child> {
-        let ends = Ends::new(born.outbox)?;
+        let ends = Whole::new(born.outbox)?;
         let welcome = Welcome {
             role: Role::Child,
             host: std::process::id() as i32,
         };
         image::welcome(
-            ends.control.as_fd(),
+            ends.ours.control.as_fd(),
             welcome,
             &[self.relay.log(), ends.childs_page.as_fd()],
         )?;
@@ -340,8 +339,8 @@ impl Shared {
         drop(state);
         self.living.guard(pid);
         // The child waits for this, so even a short one is still there to be held when it is.
-        ends.send_first(born)?;
-        Ok(ends.into_child(watch, StartMode::Exec))
+        ends.ours.send_first(born)?;
+        Ok(ends.ours.into_child(watch, StartMode::Exec))
     }
 
     /// Watches a child that was just made. Without a descriptor for it, it is killed, and reaped when there is one.
@@ -357,11 +356,13 @@ impl Shared {
     }
 
     fn expect(self: &Arc<Self>) -> (Pending, oneshot::Receiver<Answer>) {
+        let id = self.state().next_id();
+        self.expect_answer_to(id)
+    }
+
+    fn expect_answer_to(self: &Arc<Self>, id: u64) -> (Pending, oneshot::Receiver<Answer>) {
         let (told, answer) = oneshot::channel();
-        let mut state = self.state();
-        state.last_id += 1;
-        let id = state.last_id;
-        state.pending.insert(id, told);
+        self.state().pending.insert(id, told);
         (
             Pending {
                 id,
@@ -388,6 +389,123 @@ impl Shared {
                 self.state().orphans.reap(|pid| living.knows(pid));
             }
         });
+    }
+}
+
+impl State {
+    /// Asks the server for a child that has what the host has now.
+    fn try_ask(&mut self, server: &Server, id: u64, whole: &Whole) -> io::Result<()> {
+        let news = self.context.news()?;
+        let request = Request::Start(Start {
+            id,
+            umask: news.umask,
+            directory: news.directory().is_some(),
+            environment: news.environment().is_some(),
+            spare: false,
+        });
+        let fds: Vec<BorrowedFd<'_>> = whole
+            .childs()
+            .into_iter()
+            .chain(news.directory())
+            .chain(news.environment())
+            .collect();
+        passing::send(server.socket.as_fd(), &request.encode(), &fds, Wait::No)?;
+        self.context.told(&news);
+        Ok(())
+    }
+
+    /// Asks for a spare. It has what the server knows; whether that is still what the host has is looked at by the start
+    /// that is to have it.
+    fn try_ask_for_spare(&mut self, server: &Server) -> io::Result<Spare> {
+        let (id, whole) = (self.next_id(), Whole::new(0)?);
+        let request = Request::Start(Start {
+            id,
+            umask: SAME_UMASK,
+            directory: false,
+            environment: false,
+            spare: true,
+        });
+        passing::send(
+            server.socket.as_fd(),
+            &request.encode(),
+            &whole.childs(),
+            Wait::No,
+        )?;
+        Ok(Spare {
+            id,
+            ends: whole.ours,
+            mark: self.context.mark(),
+            stage: Stage::Asked,
+        })
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+}
+
+/// What a start comes to. `None`: the server died or refused meanwhile; try again.
+async fn answered(ends: Ends, answer: oneshot::Receiver<Answer>) -> io::Result<Option<Child>> {
+    match answer.await {
+        Ok(Answer::Started(watch)) => Ok(Some(ends.into_child(watch, StartMode::ForkServer))),
+        Ok(Answer::Failed(error)) => Err(error),
+        Ok(Answer::Again) | Err(_) => Ok(None),
+    }
+}
+
+/// The spare.
+impl Shared {
+    /// Gives its first message to the spare. `None`: there is none for this start.
+    fn employ(&self, born: Born<'_>) -> Option<Spare> {
+        let mut state = self.state();
+        let spare = state.spare.take_if(|_| born.outbox == 0)?;
+        // One that is not wanted is dropped, which kills it.
+        let fits = spare.lives() && state.context.is_current(spare.mark);
+        (fits && spare.ends.send_first(born).is_ok()).then_some(spare)
+    }
+
+    async fn settled(self: &Arc<Self>, spare: Spare) -> io::Result<Option<Child>> {
+        match spare.stage {
+            Stage::Cloned { watch, .. } => Ok(Some(spare.ends.into_child(watch, StartMode::ForkServer))),
+            Stage::Asked => {
+                let (_pending, answer) = self.expect_answer_to(spare.id);
+                answered(spare.ends, answer).await
+            }
+        }
+    }
+
+    /// Asks for one, if there is none. Where that cannot be had nothing is lost.
+    fn keep_spare(self: &Arc<Self>) {
+        let mut state = self.state();
+        let wanted = self.spares && state.mode == StartMode::ForkServer && state.spare.is_none();
+        let Some(server) = state.server.clone().filter(|_| wanted) else {
+            return;
+        };
+        state.spare = state.try_ask_for_spare(&server).ok();
+    }
+
+    /// An answer that came, unless it is the spare's.
+    fn unless_spares(self: &Arc<Self>, id: u64, answer: Answer) -> Option<Answer> {
+        let mut state = self.state();
+        let Some(spare) = state.spare.as_mut().filter(|spare| spare.id == id) else {
+            return Some(answer);
+        };
+        match answer {
+            Answer::Started(watch) => {
+                let mourns = self.runtime.spawn(self.clone().mourn(id, watch.end()));
+                let _mourner = Mourner(mourns.abort_handle());
+                spare.stage = Stage::Cloned { watch, _mourner };
+            }
+            _ => state.spare = None,
+        }
+        None
+    }
+
+    /// Reaps the spare at its end.
+    async fn mourn(self: Arc<Self>, id: u64, end: impl Future<Output = ()>) {
+        end.await;
+        self.state().spare.take_if(|spare| spare.id == id);
     }
 }
 
@@ -487,6 +605,9 @@ impl Shared {
             }
             None => return,
         };
+        let Some(answer) = self.unless_spares(id, answer) else {
+            return;
+        };
         let told = self.state().pending.remove(&id);
         // Unheard, a child's `Watch` is dropped here, which kills it.
         if let Some(told) = told {
@@ -508,6 +629,7 @@ impl Shared {
         let mut state = self.state();
         if state.mode == StartMode::ForkServer {
             state.mode = StartMode::Exec;
+            state.spare = None;
             tracing::warn!(
                 "the fork server cannot serve, so processes are started by exec, which is slower: {why}"
             );
@@ -523,6 +645,8 @@ impl Shared {
         let mut state = self.state();
         self.bury_the_lost(&mut state);
         state.server = None;
+        // The next server begins with what is current, and does not know what this one was told.
+        state.spare = None;
         self.living.guarded_by(None);
         if !greeted {
             state.stillborn += 1;

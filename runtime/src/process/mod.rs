@@ -26,6 +26,7 @@ pub(crate) mod reason;
 pub(crate) mod relay;
 mod request;
 mod server;
+mod spare;
 mod watch;
 
 #[cfg(test)]

@@ -69,6 +69,8 @@ pub(crate) struct Start {
     pub(crate) umask: u32,
     pub(crate) directory: bool,
     pub(crate) environment: bool,
+    /// Its first message comes later, with what it is to be.
+    pub(crate) spare: bool,
 }
 
 impl Request {
@@ -77,7 +79,8 @@ impl Request {
     pub(crate) fn encode(self) -> [u8; Self::SIZE] {
         let (kind, value, number, flags) = match self {
             Request::Start(start) => {
-                let flags = u32::from(start.directory) | u32::from(start.environment) << 1;
+                let flags = [start.directory, start.environment, start.spare];
+                let flags = (0..).zip(flags).map(|(bit, flag)| u32::from(flag) << bit).sum();
                 (1_u32, start.umask, start.id, flags)
             }
             Request::Guard { pid } => (2, pid as u32, 0, 0),
@@ -103,6 +106,7 @@ impl Request {
                 umask: value,
                 directory: flags & 1 != 0,
                 environment: flags & 2 != 0,
+                spare: flags & 4 != 0,
             })),
             2 => Some(Request::Guard { pid: value as i32 }),
             3 => Some(Request::Ended { pid: value as i32 }),
@@ -182,12 +186,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_sent_is_what_is_understood(id: u64, n: i32, umask: u32, directory: bool, environment: bool) {
+        fn what_is_sent_is_what_is_understood(id: u64, n: i32, umask: u32, flags: [bool; 3]) {
             for role in [Role::Server, Role::Child] {
                 let welcome = Welcome { role, host: n };
                 prop_assert_eq!(Welcome::decode(&welcome.encode()), Some(welcome));
             }
-            let start = Request::Start(Start { id, umask, directory, environment });
+            let [directory, environment, spare] = flags;
+            let start = Request::Start(Start { id, umask, directory, environment, spare });
             for request in [start, Request::Guard { pid: n }, Request::Ended { pid: n }] {
                 prop_assert_eq!(Request::decode(&request.encode()), Some(request));
             }

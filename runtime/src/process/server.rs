@@ -16,10 +16,12 @@ use super::entry::{self, Newborn};
 use super::mode::StartMode;
 use super::page::Page;
 use super::request::{Reply, Request, Start};
+use super::spare;
 use crate::crash::{self, Point};
 use crate::os::clone::{Cloner, Forked, is_refused};
 use crate::os::passing::{self, Received, Wait};
 use crate::os::pidfd::PidFd;
+use crate::os::title::Title;
 use crate::os::{descriptors, environ, group, procfs};
 use crate::private;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -36,6 +38,8 @@ struct Server {
     host_pidfd: Option<PidFd>,
     cloner: io::Result<Cloner>,
     threads: usize,
+    /// What its children are called.
+    title: Title,
     /// A map without hashing: random keys made here would be the same in every child.
     children: BTreeMap<i32, PidFd>,
 }
@@ -57,6 +61,7 @@ pub(crate) fn run(socket: OwnedFd, log: OwnedFd, host: i32) -> io::Result<std::c
         host,
         cloner: Cloner::new(),
         threads,
+        title: Title::current(),
         children: BTreeMap::new(),
     };
     server.serve()
@@ -190,6 +195,9 @@ impl Server {
             if !group::die_with(self.host) {
                 std::process::exit(0);
             }
+            if begun.spare {
+                Title::new(spare::NAME).set();
+            }
             let page = Page::open(begun.page)?;
             let log = self.log.try_clone()?;
             let [log, control] = descriptors::keep_only([log, begun.control])?;
@@ -198,6 +206,7 @@ impl Server {
                 page,
                 log,
                 mode: StartMode::ForkServer,
+                title: begun.spare.then_some(self.title),
             })
         });
         match newborn {
@@ -214,6 +223,7 @@ impl Server {
 struct Begun {
     control: OwnedFd,
     page: OwnedFd,
+    spare: bool,
 }
 
 /// Takes the descriptors of a request, and the host's current state where it came with them.
@@ -224,6 +234,7 @@ fn take_over(start: Start, fds: &mut Vec<OwnedFd>) -> io::Result<Begun> {
     let begun = Begun {
         control: fds.next().ok_or_else(missing)?,
         page: fds.next().ok_or_else(missing)?,
+        spare: start.spare,
     };
     if start.directory {
         nix::unistd::fchdir(fds.next().ok_or_else(missing)?)?;

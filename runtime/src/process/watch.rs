@@ -69,6 +69,12 @@ impl Watch {
         self.body.ended().await;
     }
 
+    /// The same, for whoever does not hold this.
+    pub(crate) fn end(&self) -> impl Future<Output = ()> + Send + use<> {
+        let body = self.body.clone();
+        async move { body.ended().await }
+    }
+
     /// Kills what is left of its group, and takes its status; the first call does, later ones repeat the answer.
     ///
     /// To be called after [`ended`](Self::ended); a process that still runs is killed.

@@ -42,6 +42,8 @@ use super::waits::Waits;
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) start: StartMode,
+    /// Whether a process is kept ready for the next start.
+    pub(crate) spares: bool,
     pub(crate) link: LinkKind,
     pub(crate) settings: Settings,
     /// Takes one record of a child's log.
@@ -166,7 +168,7 @@ async fn refuse(error: &Error, mut asked: mpsc::UnboundedReceiver<Asked>) {
 
 impl Host {
     fn new(config: Config, relay: Rc<Relay>, events: mpsc::UnboundedSender<Event>) -> Self {
-        let launcher = Launcher::new(config.start, &relay).map(Rc::new);
+        let launcher = Launcher::new(config.start, config.spares, &relay).map(Rc::new);
         Host {
             launcher: launcher.map_err(|error| error.context("children cannot be started")),
             config,

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::spawn_local;
+use tracing::level_filters::LevelFilter;
 
 use super::child::{Child, Last, Launching, Work};
 use super::decide::{self, Decider, Incarnation};
@@ -253,7 +254,10 @@ impl Host {
             Err(error) => return self.not_launched(who, error),
         };
         let (child, link) = (self.name(who.child).to_owned(), self.config.link);
-        self.log(move || tracing::debug!(child, pid, %start, %link, "started"));
+        // The other thread is not woken for what nobody reads.
+        if LevelFilter::current() >= LevelFilter::DEBUG {
+            self.log(move || tracing::debug!(child, pid, %start, %link, "started"));
+        }
         spawn_local(attend(
             who,
             pid,
@@ -361,6 +365,9 @@ impl Host {
         }
         self.introduce_callers(who.child);
         self.decide_above(who.child, |_| decide::Event::Ready(who.incarnation));
+        if let Ok(launcher) = &self.launcher {
+            launcher.keep_spare();
+        }
     }
 
     /// Every child of a supervisor is up.

@@ -92,6 +92,8 @@ fn a_host_of_its_own() {
         "family" => Host::run(mode, family),
         "ignores-children" => Host::run(mode, ignores_children),
         "moves" => Host::run(mode, moves),
+        "moves-with-spare" => Host::run_with_spare(moves),
+        "spare" => Host::run_with_spare(super::spare::alone),
         "leaks" => Host::run(mode, super::limits::leaks),
         "few-descriptors" => Host::run(mode, super::limits::few_descriptors),
         "few-processes" => Host::run(mode, super::limits::few_processes),

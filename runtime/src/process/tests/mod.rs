@@ -8,6 +8,7 @@ mod hosts;
 mod limits;
 mod output;
 mod server;
+mod spare;
 
 use super::Newborn;
 
@@ -50,6 +51,15 @@ impl Host {
     }
 
     pub(super) fn run_with(mode: StartMode, sink: super::relay::Sink, test: impl AsyncFnOnce(&Host)) {
+        Self::run_as(mode, false, sink, test);
+    }
+
+    /// Runs a test on a host that keeps a child ready.
+    pub(super) fn run_with_spare(test: impl AsyncFnOnce(&Host)) {
+        Self::run_as(StartMode::ForkServer, true, |_, _| {}, test);
+    }
+
+    fn run_as(mode: StartMode, spares: bool, sink: super::relay::Sink, test: impl AsyncFnOnce(&Host)) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -57,7 +67,7 @@ impl Host {
         runtime.block_on(async {
             let relay = Relay::new(sink).unwrap();
             let host = Host {
-                launcher: Launcher::new(mode, &relay).unwrap(),
+                launcher: Launcher::new(mode, spares, &relay).unwrap(),
                 relay,
             };
             tokio::time::timeout(LONG, test(&host)).await.expect("in time");

@@ -1,0 +1,59 @@
+//! The spare: a child that was started before anybody asked for one, and waits for its first message.
+//!
+//! A start then is that message, and nobody waits for the clone. It is the same start in all else: asked for ahead, with
+//! the same socket, page and pidfd, and answered or not like any other. So it can also be had while the server is still
+//! about to clone it.
+//!
+//! There is at most one, and it is made after a start was served: a program that starts nothing has none. One that
+//! dies unused is reaped and nobody is told; the start that would have had it asks the server. With its first message
+//! it is that start's, and its death too, as that of any child that does not come to its first line. One that has not the host's
+//! current directory, environment and mask is ended instead of being told: these change rarely.
+//!
+//! Until it is somebody it is called [`NAME`]; it has run no user code, and knows of no actor or task.
+//!
+//! Refused: a spare for a child whose page has an outbox, and in exec mode.
+
+use super::context::Mark;
+use super::launch::Ends;
+use super::watch::Watch;
+use std::ffi::CStr;
+use tokio::task::AbortHandle;
+
+/// What `ps` and `top` call it.
+pub(super) const NAME: &CStr = c"procession-idle";
+
+/// A start that was asked for ahead. Dropped, its process is killed.
+#[derive(Debug)]
+pub(super) struct Spare {
+    /// That of the request.
+    pub(super) id: u64,
+    pub(super) ends: Ends,
+    /// What of the host it was cloned with.
+    pub(super) mark: Mark,
+    pub(super) stage: Stage,
+}
+
+#[derive(Debug)]
+pub(super) enum Stage {
+    Asked,
+    Cloned { watch: Watch, _mourner: Mourner },
+}
+
+impl Spare {
+    pub(super) fn lives(&self) -> bool {
+        match &self.stage {
+            Stage::Asked => true,
+            Stage::Cloned { watch, .. } => !watch.has_ended(),
+        }
+    }
+}
+
+/// A task that waits for the end of the process. Dropped, it ends.
+#[derive(Debug)]
+pub(super) struct Mourner(pub(super) AbortHandle);
+
+impl Drop for Mourner {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
