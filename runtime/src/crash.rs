@@ -2,8 +2,8 @@
 //!
 //! Without the feature `crash-points` a place is nothing. With it, `PROCESSION_CRASH` names one, as
 //! `point,process,occurrence,file`: each time that a process of that name comes there a byte is added to the file, and
-//! the one that makes it so long is killed with SIGKILL, in the middle of what it was doing. So a test sees at the file
-//! that the place was reached, and no place kills twice.
+//! the one that makes it so long is killed with SIGKILL (or sent the signal that a fifth part names), in the middle of
+//! what it was doing. So a test sees at the file that the place was reached, and no place kills twice.
 
 macro_rules! points {
     ($($(#[$doc:meta])* $point:ident,)+) => {
@@ -115,6 +115,7 @@ mod armed {
         process: String,
         occurrence: u64,
         file: String,
+        signal: Signal,
     }
 
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
@@ -131,9 +132,11 @@ mod armed {
         let is_it = armed.point == format!("{point:?}")
             && armed.process == *PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
         if is_it && armed.count() == Some(armed.occurrence) {
-            let _ = kill(nix::unistd::Pid::this(), Signal::SIGKILL);
-            loop {
-                std::thread::park();
+            let _ = kill(nix::unistd::Pid::this(), armed.signal);
+            if armed.signal == Signal::SIGKILL {
+                loop {
+                    std::thread::park();
+                }
             }
         }
     }
@@ -141,12 +144,15 @@ mod armed {
     impl Armed {
         fn read() -> Option<Armed> {
             let asked = std::env::var("PROCESSION_CRASH").ok()?;
-            let mut parts = asked.splitn(4, ',').map(str::to_owned);
+            let mut parts = asked.splitn(5, ',').map(str::to_owned);
             Some(Armed {
                 point: parts.next()?,
                 process: parts.next()?,
                 occurrence: parts.next()?.parse().ok()?,
                 file: parts.next()?,
+                signal: parts
+                    .next()
+                    .map_or(Some(Signal::SIGKILL), |name| name.parse().ok())?,
             })
         }
 

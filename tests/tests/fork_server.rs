@@ -7,10 +7,21 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use procession::prelude::*;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::SeqCst;
+use tests::oracle::Oracle;
 use tests::{Counts, proc, until, within};
 
 #[task]
 fn process(n: u64) -> (u64, u32) {
+    (n, std::process::id())
+}
+
+/// Writes down that it began.
+#[task]
+fn noted(memory: PathBuf, n: u64) -> (u64, u32) {
+    let memory = Oracle::open(&memory).expect("the memory");
+    memory.word(n as usize).fetch_add(1, SeqCst);
     (n, std::process::id())
 }
 
@@ -43,12 +54,15 @@ async fn a_fork_server_that_is_killed_costs_nothing() {
     let pool = within("build", Pool::new(2)).await.expect("a pool");
     assert_eq!(within("a call", counter.count()).await, Ok(1));
     is_started_as_asked(&counter).await;
+    let (memory, path) = Oracle::create().expect("memory");
     let before = Counts::now();
 
     for round in 0..5 {
         kill_server().await;
-        let starts =
-            (0..50).map(async |n| Process::spawn(process, n).await?.join().await.map_err(Into::into));
+        let starts = (0..50).map(async |n| {
+            let started = Process::spawn(noted, (path.clone(), n)).await?;
+            started.join().await.map_err(Into::into)
+        });
         let mut kills = 0;
         let starts = join_all(starts);
         let killer = async {
@@ -76,6 +90,8 @@ async fn a_fork_server_that_is_killed_costs_nothing() {
             pids.insert(pid);
         }
         assert_eq!(pids.len(), 50, "one start gave one process");
+        let begun: Vec<u64> = (0..50).map(|n| memory.word(n).load(SeqCst)).collect();
+        assert_eq!(begun, [round + 1; 50], "no body began twice");
         // Those that lived go on living, with their state.
         assert_eq!(within("a call", counter.count()).await, Ok(round + 2));
         assert!(within("the pool", pool.run(process, 1)).await.is_ok());

@@ -107,6 +107,20 @@ fn a_program_whose_executable_is_deleted_goes_on() {
 }
 
 #[test]
+fn what_has_begun_begins_once_though_the_fork_server_dies_before_it_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = folder.path().join("count");
+    std::fs::write(&count, "").unwrap();
+    let stop = format!("Cloned,fork server,1,{},SIGSTOP", count.display());
+    let printed = succeed(
+        program(SCENARIOS)
+            .arg("stopped-server")
+            .env("PROCESSION_CRASH", stop),
+    );
+    assert!(printed.stdout.ends_with("played stopped-server\n"), "{printed}");
+}
+
+#[test]
 fn a_program_that_is_process_1_works_and_reaps_orphans() {
     let unshare = ["--pid", "--fork", "--mount-proc"];
     if !Command::new("unshare")

@@ -108,6 +108,10 @@ pub(crate) fn trigger_for_images() -> &'static str {
 pub(crate) fn be_born(newborn: Newborn) -> ! {
     crash::enter("newborn");
     crash::at(Point::Born);
+    if !newborn.page.claim() {
+        // Another process was started in its place.
+        std::process::exit(NOT_ENTERED)
+    }
     last_words::write_to(&newborn.page);
     newborn.page.set_phase(Phase::Entered);
     let child = private::wiring().child;

@@ -4,8 +4,9 @@
 //! same program is executed for each child, and the server only guards. Either way the child is a child of the control
 //! thread, and its first message is in its control socket before it runs.
 //!
-//! A server that dies is replaced. Starts that were under way are repeated, each with a fresh socket and page, since
-//! nobody knows how far the dead server came: a child that it cloned and could not report is found among the children
+//! A server that dies is replaced. Nobody knows how far it came with the starts that were under way. So the host revokes
+//! the page of each: where the child had entered with it already, and may have begun the user's code, the start has
+//! succeeded; else it is repeated, with a fresh socket and page, and a child that was cloned for it is found among those
 //! of the control thread, killed and reaped. Children that were started are not touched.
 //!
 //! A start need not wait for the clone where there is a [spare](super::spare): one is asked for when a start was served.
@@ -27,7 +28,7 @@ use crate::os::passing::{self, Kind, Wait};
 use crate::os::pidfd::PidFd;
 use crate::os::{limits, procfs, reactor};
 use nix::sys::socket::Shutdown;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,7 +76,7 @@ struct State {
     mode: StartMode,
     server: Option<Arc<Server>>,
     context: Context,
-    pending: BTreeMap<u64, oneshot::Sender<Answer>>,
+    pending: BTreeMap<u64, Expected>,
     last_id: u64,
     /// The next child that needs no outbox.
     spare: Option<Spare>,
@@ -90,6 +91,13 @@ struct Server {
     pid: i32,
     pidfd: AsyncFd<PidFd>,
     socket: Arc<Guardian>,
+}
+
+/// A start whose answer is not there yet.
+#[derive(Debug)]
+struct Expected {
+    told: oneshot::Sender<Answer>,
+    page: Page,
 }
 
 #[derive(Debug)]
@@ -301,8 +309,9 @@ impl Shared {
         let whole = Whole::new(born.outbox)?;
         whole.ours.send_first(born)?;
         let server = self.server()?;
-        let (pending, answer) = self.expect();
-        self.ask(&server, pending.id, &whole).await?;
+        let id = self.state().next_id();
+        let (_pending, answer) = self.expect(id, &whole.ours);
+        self.ask(&server, id, &whole).await?;
         answered(whole.ours, answer).await
     }
 
@@ -355,14 +364,10 @@ impl Shared {
         }
     }
 
-    fn expect(self: &Arc<Self>) -> (Pending, oneshot::Receiver<Answer>) {
-        let id = self.state().next_id();
-        self.expect_answer_to(id)
-    }
-
-    fn expect_answer_to(self: &Arc<Self>, id: u64) -> (Pending, oneshot::Receiver<Answer>) {
+    fn expect(self: &Arc<Self>, id: u64, ends: &Ends) -> (Pending, oneshot::Receiver<Answer>) {
         let (told, answer) = oneshot::channel();
-        self.state().pending.insert(id, told);
+        let page = ends.page.clone();
+        self.state().pending.insert(id, Expected { told, page });
         (
             Pending {
                 id,
@@ -469,7 +474,7 @@ impl Shared {
         match spare.stage {
             Stage::Cloned { watch, .. } => Ok(Some(spare.ends.into_child(watch, StartMode::ForkServer))),
             Stage::Asked => {
-                let (_pending, answer) = self.expect_answer_to(spare.id);
+                let (_pending, answer) = self.expect(spare.id, &spare.ends);
                 answered(spare.ends, answer).await
             }
         }
@@ -608,17 +613,21 @@ impl Shared {
         let Some(answer) = self.unless_spares(id, answer) else {
             return;
         };
-        let told = self.state().pending.remove(&id);
+        let expected = self.state().pending.remove(&id);
         // Unheard, a child's `Watch` is dropped here, which kills it.
-        if let Some(told) = told {
-            let _ = told.send(answer);
+        if let Some(expected) = expected {
+            let _ = expected.told.send(answer);
         }
     }
 
     fn started(self: &Arc<Self>, pid: i32, pidfd: Option<OwnedFd>) -> Answer {
         // It came without where the table of this process is full.
         let pidfd = pidfd.map_or_else(|| PidFd::open(pid), |fd| Ok(PidFd::from(fd)));
-        match self.adopt(pid, pidfd, &mut self.state()) {
+        self.adopted(pid, pidfd, &mut self.state())
+    }
+
+    fn adopted(self: &Arc<Self>, pid: i32, pidfd: io::Result<PidFd>, state: &mut State) -> Answer {
+        match self.adopt(pid, pidfd, state) {
             Ok(watch) => Answer::Started(watch),
             Err(error) => Answer::Failed(error),
         }
@@ -643,7 +652,7 @@ impl Shared {
         let _ = server.pidfd.get_ref().take_status();
         drop(self.relay.drained(server.pid));
         let mut state = self.state();
-        self.bury_the_lost(&mut state);
+        let settled = self.settle_the_lost(&mut state);
         state.server = None;
         // The next server begins with what is current, and does not know what this one was told.
         state.spare = None;
@@ -652,7 +661,6 @@ impl Shared {
             state.stillborn += 1;
         }
         let (stillborn, closing) = (state.stillborn, state.closing);
-        let pending = std::mem::take(&mut state.pending);
         drop(state);
         if stillborn >= MOST_STILLBORN {
             self.refused("it dies before it says a word");
@@ -661,17 +669,26 @@ impl Shared {
         if !closing && stillborn < MOST_STILLBORN {
             let _ = self.server();
         }
-        // Those who wait for an answer begin again.
-        drop(pending);
+        for (told, answer) in settled {
+            let _ = told.send(answer);
+        }
     }
 
-    /// Kills the children that the dead server cloned without its answer reaching us.
-    fn bury_the_lost(self: &Arc<Self>, state: &mut State) {
-        for pid in procfs::children_of(self.thread).unwrap_or_default() {
-            if !self.living.knows(pid) {
-                drop(self.adopt(pid, PidFd::open(pid), state));
-            }
+    /// Finds out what the starts came to that the dead server did not answer; kills what it cloned for others.
+    fn settle_the_lost(self: &Arc<Self>, state: &mut State) -> Vec<(oneshot::Sender<Answer>, Answer)> {
+        let lost = procfs::children_of(self.thread).unwrap_or_default().into_iter();
+        let mut lost: BTreeSet<i32> = lost.filter(|pid| !self.living.knows(*pid)).collect();
+        let pending = std::mem::take(&mut state.pending).into_values();
+        let settled = pending.map(|Expected { told, page }| {
+            let entered = page.revoke().err().filter(|pid| lost.remove(pid));
+            let answer = entered.map_or(Answer::Again, |pid| self.adopted(pid, PidFd::open(pid), state));
+            (told, answer)
+        });
+        let settled = settled.collect();
+        for pid in lost {
+            drop(self.adopt(pid, PidFd::open(pid), state));
         }
+        settled
     }
 }
 

@@ -23,7 +23,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::time::Duration;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"procesn1");
@@ -43,12 +43,17 @@ const OUTBOX_AT: usize = 128 * 1024;
 /// The largest outbox that is believed.
 const MOST_OUTBOX: usize = 1 << 30;
 
+/// No process may enter with this page any more.
+const REVOKED: u64 = u64::MAX;
+
 /// A word of the page, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum Cell {
     Magic = 0,
     Phase = 2,
+    /// Whose page it is: the pid of the process that has entered with it, [`REVOKED`], or 0.
+    Owner = 3,
     /// The number of the message that holds the chunk of a pool that is worked on.
     Job = 8,
     /// The slot of the link that it came over.
@@ -189,6 +194,23 @@ impl Page {
 
     pub(crate) fn set_phase(&self, phase: Phase) {
         self.set(Cell::Phase, phase as u64);
+    }
+
+    /// This process enters, unless the host has given it up.
+    #[must_use]
+    pub(crate) fn claim(&self) -> bool {
+        self.settle(std::process::id().into()).is_ok()
+    }
+
+    /// No process may enter from here on; or the pid of the one that has, as it says.
+    pub(crate) fn revoke(&self) -> Result<(), i32> {
+        let owner = self.settle(REVOKED);
+        owner.map_err(|owner| i32::try_from(owner).unwrap_or_default())
+    }
+
+    fn settle(&self, owner: u64) -> Result<(), u64> {
+        let cell = self.0.cell(Cell::Owner as usize);
+        cell.compare_exchange(0, owner, AcqRel, Acquire).map(drop)
     }
 
     /// How many messages of the link in this slot have begun; `None`: there is no such slot.
@@ -408,6 +430,17 @@ mod tests {
         assert!(host.outbox().unwrap().1.is_empty() && host.last_words().is_empty());
         drop(many);
         assert_eq!(host.unfinished(9), Some(vec![]));
+    }
+
+    #[test]
+    fn a_process_enters_or_is_given_up_and_not_both() {
+        let (host, fd) = Page::create(0).unwrap();
+        let child = Page::open(fd).unwrap();
+        assert!(child.claim());
+        assert_eq!(host.revoke(), Err(std::process::id() as i32));
+        let (host, fd) = Page::create(0).unwrap();
+        assert_eq!(host.revoke(), Ok(()));
+        assert!(!Page::open(fd).unwrap().claim());
     }
 
     #[test]

@@ -9,7 +9,8 @@ use procession::prelude::*;
 use procession::{Config, ErrorKind, Result};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use tests::misuse;
+use tests::oracle::Oracle;
+use tests::{misuse, until};
 
 #[task]
 fn double(x: u64) -> u64 {
@@ -78,6 +79,7 @@ async fn main() -> Result<()> {
         "ignores-children" => ignores_children().await,
         "foreign-wait" => foreign_wait().await,
         "rebuilt" => rebuilt().await,
+        "stopped-server" => stopped_server().await,
         "process-1" => process_1().await,
         "default-deadline" => default_deadline().await,
         "flat-memory" => flat_memory().await,
@@ -254,6 +256,37 @@ async fn rebuilt() -> Result<()> {
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)?;
     }
     quick().await
+}
+
+/// Says that it has begun, and waits until it may end.
+#[task]
+async fn begins(memory: std::path::PathBuf) -> u32 {
+    let memory = Oracle::open(&memory).expect("the memory");
+    memory.word(0).fetch_add(1, Ordering::SeqCst);
+    until("it may end", || memory.word(1).load(Ordering::SeqCst) > 0).await;
+    std::process::id()
+}
+
+/// The fork server stops when it has cloned a process and not said so, and is killed when that has begun.
+async fn stopped_server() -> Result<()> {
+    let (memory, path) = Oracle::create()?;
+    let run = tokio::spawn(async move {
+        Process::spawn(begins, path)
+            .await?
+            .join()
+            .await
+            .map_err(procession::Error::from)
+    });
+    let has_begun = || memory.word(0).load(Ordering::SeqCst) > 0;
+    until("a process has begun", has_begun).await;
+    let server = procession::in_use().await?.fork_server.expect("a fork server");
+    kill(Pid::from_raw(server as i32), Signal::SIGKILL)?;
+    quick().await?;
+    memory.word(1).store(1, Ordering::SeqCst);
+    let pid = run.await.map_err(procession::Error::new)??;
+    assert_ne!(pid, std::process::id());
+    assert_eq!(memory.word(0).load(Ordering::SeqCst), 1, "it began once");
+    Ok(())
 }
 
 /// As process 1 it is given the orphans of its children, and reaps them.
