@@ -282,11 +282,13 @@ impl Driver {
     /// Gives memory back if nothing has come or gone for a while.
     fn rest(&mut self, cx: &mut Context<'_>) {
         let traffic = self.n_received + self.sender.n_queued();
-        if let Some(idle) = &mut self.idle
-            && idle.poll(cx, traffic).is_ready()
-        {
+        let Some(idle) = &mut self.idle else { return };
+        if idle.poll(cx, traffic).is_ready() {
             self.inbox.release();
             self.sender.release();
+        } else if !idle.is_running() {
+            // It was given back, and this was a look in vain for which there had to be room.
+            self.inbox.release();
         }
     }
 

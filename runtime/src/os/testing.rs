@@ -46,3 +46,12 @@ pub(crate) fn limit_processes(command: &mut Command, most: u64) {
     // SAFETY: between fork and exec there is one system call.
     unsafe { command.pre_exec(move || Ok(setrlimit(Resource::RLIMIT_NPROC, most, most)?)) };
 }
+
+/// Gives back to the system what the allocator keeps and nobody uses.
+pub(crate) fn trim() {
+    // SAFETY: it may be called at any time, and moves nothing that is in use.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}

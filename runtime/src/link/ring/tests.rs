@@ -5,7 +5,7 @@ use super::writer::Writer;
 use super::{CAPACITY, End, pair};
 use crate::link::{self, Driver, LinkError, Sender, Transport};
 use crate::os::map::Map;
-use crate::os::{eventfd, memfd};
+use crate::os::{eventfd, memfd, testing};
 use crate::wire::frame::{DEFAULT_LIMIT, Head, Kind};
 use crate::{Error, ErrorKind};
 use std::future::Future;
@@ -264,4 +264,100 @@ async fn no_bell_is_rung_while_the_reader_is_awake() {
 fn an_end_is_four_descriptors() {
     let (here, _there) = pair().unwrap();
     assert_eq!(Transport::from(here).into_descriptors().len(), 4);
+}
+
+/// How many rings there are, and what each may cost: both ends of it, in user memory.
+const MANY: u64 = 1000;
+const COST: u64 = 20_000;
+
+#[test]
+fn a_thousand_idle_rings_cost_little_and_wake_nobody() {
+    // In a process of its own, as it is measured whole.
+    let test = [
+        "--exact",
+        "link::ring::tests::many_idle_rings",
+        "--ignored",
+        "--nocapture",
+    ];
+    let played = Command::new(std::env::current_exe().unwrap())
+        .args(test)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&played.stdout);
+    assert!(
+        played.status.success() && printed.contains("a ring costs"),
+        "{printed}"
+    );
+}
+
+#[test]
+#[ignore = "played by another test, in a process of its own"]
+fn many_idle_rings() {
+    crate::os::limits::raise_descriptors();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let before = proportional_set();
+        let mut senders = Vec::new();
+        for _ in 0..MANY {
+            let (here, there) = pair().unwrap();
+            for end in [here, there] {
+                let (sender, mut driver) = open(end);
+                senders.push(sender);
+                tokio::spawn(async move {
+                    while let Some(frame) = driver.next().await {
+                        frame.unwrap();
+                    }
+                });
+            }
+        }
+        // Each goes round.
+        for seq in 0..9 {
+            for sender in &senders {
+                send(sender, seq, &[1; CAPACITY / 8]);
+            }
+            for sender in &senders {
+                within_a_minute(sender.drained()).await.unwrap();
+            }
+        }
+        assert!(proportional_set() - before > MANY * CAPACITY as u64);
+        within_a_minute(async {
+            while proportional_set().saturating_sub(before) > MANY * COST {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                // What the allocator keeps for its next use is not the rings'.
+                testing::trim();
+            }
+        })
+        .await;
+        let slept = n_sleeps();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(n_sleeps() - slept <= 3, "something wakes");
+        println!(
+            "a ring costs {} bytes",
+            proportional_set().saturating_sub(before) / MANY
+        );
+        // They work as before.
+        senders.iter().for_each(|sender| send(sender, 99, b"again"));
+        for sender in &senders {
+            within_a_minute(sender.drained()).await.unwrap();
+        }
+    });
+}
+
+/// What memory of this process counts as its own, in bytes.
+fn proportional_set() -> u64 {
+    field("/proc/self/smaps_rollup", "Pss:") * 1024
+}
+
+/// How often this thread has waited for something.
+fn n_sleeps() -> u64 {
+    field("/proc/thread-self/status", "voluntary_ctxt_switches:")
+}
+
+fn field(file: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string(file).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
 }
