@@ -8,7 +8,7 @@
 //! | `handle`, `call`, `stream`, `monitor` | what users hold |
 //! | `ledger` | what one sender sent to one actor, and what becomes of it at a death: pure |
 //! | `peer`, `books`, `conn` | the client's side: the books and the connection |
-//! | `child`, `port`, `room`, `work` | the actor's side: a process, a link, the value and its lock, a message that runs |
+//! | `child`, `port`, `queue`, `room`, `work` | the actor's side: a process, a link, the line before the value, that and its lock, a message that runs |
 //! | `chunk` | items of a pool that came with one message |
 //! | `source` | a stream that a method returned, where it is made |
 
@@ -26,6 +26,7 @@ pub(crate) mod ledger;
 pub(crate) mod monitor;
 pub(crate) mod peer;
 pub(crate) mod port;
+mod queue;
 pub(crate) mod room;
 pub(crate) mod row;
 pub(crate) mod source;

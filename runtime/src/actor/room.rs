@@ -1,8 +1,8 @@
 //! Where an actor lives: its value, and the order in which messages reach it.
 //!
 //! `&mut self` methods run alone, `&self` methods beside each other, and every message begins in the order in which it
-//! was read, whatever the kind of its method. The lock is tokio's fair one, so that order is the order of asking for
-//! it; a message may skip the queue of tasks only while nobody in it has yet to begin.
+//! was read, whatever the kind of its method: only the first in the line asks for the lock. A message may skip the line
+//! while that is empty.
 
 use crate::error::{Error, ErrorKind};
 use crate::exit::ExitReason;
@@ -20,6 +20,7 @@ use super::child::{self, Identity, die_of_panic};
 use super::contract::{Actor, Invocation, Method, Outcome, Run};
 use super::current::{self, Current};
 use super::port::Message;
+use super::queue::{Place, Queue};
 use super::source::{self, Source};
 use super::work::Work;
 
@@ -38,8 +39,8 @@ pub(crate) const IN_FLIGHT: u32 = u32::MAX;
 pub(crate) struct Room<A> {
     actor: Arc<RwLock<A>>,
     page: Rc<Page>,
-    /// How many messages were taken and have not begun.
-    queued: Rc<Cell<usize>>,
+    /// The messages that were taken and have not begun.
+    queue: Rc<Queue>,
     /// How many were taken and have not ended.
     n_open: Rc<Cell<usize>>,
     /// The messages that streams answer now.
@@ -61,7 +62,7 @@ impl<A: Actor> Room<A> {
         Room {
             actor: Arc::new(RwLock::new(actor)),
             page,
-            queued: Rc::default(),
+            queue: Rc::default(),
             n_open: Rc::default(),
             streams: Rc::default(),
             stopping: Cell::new(false),
@@ -70,7 +71,7 @@ impl<A: Actor> Room<A> {
 
     /// Handles a message at once, if it needs no future and nobody is before it.
     fn at_once(&self, method: &Method<A>, message: &Message) -> AtOnce {
-        if self.queued.get() > 0 {
+        if !self.queue.is_empty() {
             return AtOnce::NotNow;
         }
         match method.run {
@@ -88,7 +89,7 @@ impl<A: Actor> Room<A> {
 
     /// Whether the method could begin now.
     fn is_free(&self, method: &Method<A>) -> bool {
-        self.queued.get() == 0
+        self.queue.is_empty()
             && match method.is_exclusive() {
                 true => self.actor.try_write().is_ok(),
                 false => self.actor.try_read().is_ok(),
@@ -115,10 +116,11 @@ impl<A: Actor> Room<A> {
         self: Rc<Self>,
         method: &'static Method<A>,
         message: Rc<Message>,
-        (queued, _open): (Counted, Counted),
+        (place, _open): (Place, Counted),
     ) {
+        place.first().await;
         let begin = || {
-            drop(queued);
+            drop(place);
             if message.is_late() {
                 message.expire();
                 return None;
@@ -266,7 +268,7 @@ impl<A: Actor> Serve for Room<A> {
             )));
         }
         let message = Rc::new(message);
-        let counted = (Counted::one_of(&self.queued), Counted::one_of(&self.n_open));
+        let counted = (self.queue.join(), Counted::one_of(&self.n_open));
         let work = Work::spawn(self.in_turn(method, message.clone(), counted));
         message.runs(work);
     }
@@ -274,7 +276,9 @@ impl<A: Actor> Serve for Room<A> {
     fn stop(self: Rc<Self>, reason: ExitReason) -> LocalBoxFuture<'static, ()> {
         self.stopping.set(true);
         source::stop(self.streams.take());
+        let place = self.queue.join();
         Box::pin(async move {
+            place.first().await;
             let mut actor = self.actor.write().await;
             unwound(actor.terminate(&reason)).await;
         })

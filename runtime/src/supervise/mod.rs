@@ -9,7 +9,7 @@ mod decide;
 mod end;
 pub(crate) mod host;
 mod intensity;
-mod letters;
+pub(crate) mod letters;
 mod life;
 mod links;
 mod name;
