@@ -243,11 +243,11 @@ impl Books {
         if self.leases > 0 || !self.live {
             return None;
         }
-        if self.is_empty() {
+        if self.backlog.is_empty() && self.ledger.is_over() {
             self.live = false;
             return self.conn.take().inspect(|conn| conn.close());
         }
-        if let Some(conn) = self.conn.as_ref().filter(|_| !self.ledger.is_empty()) {
+        if let Some(conn) = self.conn.as_ref().filter(|_| !self.ledger.is_over()) {
             let head = Head {
                 seq: self.ledger.last(),
                 ..Head::new(Kind::Credit)

@@ -49,8 +49,10 @@ pub(crate) struct Ledger<W> {
     /// Open requests that left the line.
     aside: BTreeMap<u64, Entry<W>>,
     n_open: usize,
-    /// Everything up to here is known to have begun.
+    /// Everything up to here is known to have begun, or to have been taken back before.
     begun: u64,
+    /// The last that was taken back: as far as is known here, it may yet begin.
+    taken_back: u64,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,7 @@ impl<W> Default for Ledger<W> {
             aside: BTreeMap::new(),
             n_open: 0,
             begun: 0,
+            taken_back: 0,
         }
     }
 }
@@ -154,7 +157,12 @@ impl<W> Ledger<W> {
         self.n_open == 0
     }
 
-    /// Everything up to this number has begun.
+    /// Whether the link can be closed: what comes over another one is then behind all that came over this.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_empty() && self.taken_back <= self.begun
+    }
+
+    /// Everything up to this number has begun, or was taken back before it did.
     pub(crate) fn begun(&mut self, upto: u64) -> Result<(), Unsent> {
         self.check(upto)?;
         if upto <= self.begun {
@@ -207,6 +215,9 @@ impl<W> Ledger<W> {
     /// Its sender takes it back. Whether it was open.
     pub(crate) fn cancel(&mut self, number: u64) -> bool {
         let was_open = self.take(number).is_some();
+        if was_open {
+            self.taken_back = self.taken_back.max(number);
+        }
         self.shorten();
         was_open
     }
@@ -226,7 +237,7 @@ impl<W> Ledger<W> {
     /// An incarnation is dead. What stays has not begun, as far as the next one is concerned; a message of which
     /// `poisonous` incarnations died in a row does not stay.
     pub(crate) fn die(&mut self, obituary: Obituary<'_>, poisonous: u32) -> Vec<Verdict<W>> {
-        self.begun = 0;
+        (self.begun, self.taken_back) = (0, 0);
         let mut verdicts = Vec::new();
         for number in self.numbers() {
             let Some(entry) = self.take(number) else { continue };
@@ -421,6 +432,24 @@ mod tests {
         assert!(ledger.answer(0).is_err() && ledger.answer(2).is_err() && ledger.begun(2).is_err());
         assert_eq!(ledger.answer(1), Ok(Some(1)));
         assert_eq!(ledger.answer(1), Ok(None), "it was answered already");
+    }
+
+    #[test]
+    fn a_link_is_not_over_while_what_was_taken_back_may_begin() {
+        let mut ledger = Ledger::default();
+        ledger.accept(letter(true, 0, true), Some(1));
+        ledger.accept(letter(true, 0, true), Some(2));
+        assert!(ledger.cancel(1));
+        assert!(!ledger.cancel(1));
+        assert_eq!(ledger.answer_early(2), Ok(Some(2)));
+        assert!(ledger.is_empty() && !ledger.is_over());
+        ledger.begun(1).unwrap();
+        assert!(ledger.is_over());
+        ledger.accept(letter(true, 0, true), Some(3));
+        ledger.cancel(3);
+        assert!(!ledger.is_over());
+        assert!(ledger.die(obituary(1, &[]), 3).is_empty());
+        assert!(ledger.is_over(), "it cannot begin any more");
     }
 
     #[test]

@@ -38,8 +38,8 @@ pub(crate) struct Port {
     begun: Cell<u64>,
     /// How many are in the mailbox.
     n_waiting: Cell<usize>,
-    /// The client wants word when none is.
-    asked: Cell<bool>,
+    /// The client wants word when none is, of those up to this number; 0: it does not.
+    asked: Cell<u64>,
     /// A message came too late: not all that came over this link is done when it is closed.
     missed: Cell<bool>,
     /// What runs, or waits to, by the numbers of the messages.
@@ -91,7 +91,7 @@ impl Port {
             last: 0.into(),
             begun: 0.into(),
             n_waiting: 0.into(),
-            asked: false.into(),
+            asked: 0.into(),
             missed: false.into(),
             running: RefCell::default(),
             streams: RefCell::default(),
@@ -167,7 +167,7 @@ impl Port {
                 Ok(None)
             }
             Kind::Credit => {
-                self.asked.set(true);
+                self.asked.set(seq);
                 self.acknowledge(Credit::default());
                 Ok(None)
             }
@@ -184,16 +184,17 @@ impl Port {
 
     /// Tells the client of room in the mailbox, and of what has begun, where there is something to tell.
     fn acknowledge(&self, credit: Credit) {
-        let asked = self.asked.get() && self.n_waiting.get() == 0;
-        if credit == Credit::default() && !asked {
+        let asked = match self.n_waiting.get() {
+            0 => self.asked.take(),
+            _ => 0,
+        };
+        if credit == Credit::default() && asked == 0 {
             return;
-        }
-        if asked {
-            self.asked.set(false);
         }
         crash::at(Point::CreditDue);
         let head = Head {
-            seq: self.begun.get(),
+            // Those that have not begun and do not wait were taken back.
+            seq: self.begun.get().max(asked),
             ..credit.to_head(Kind::Credit)
         };
         self.send(head, Payload::default());
@@ -206,10 +207,11 @@ impl Port {
         let _ = self.sender.send(head, &body, fds);
     }
 
-    /// The client is gone: what it waited for is cancelled at its next await. One-way messages go on.
+    /// The client is gone: what it waited for is cancelled, the oldest first. One-way messages go on.
     pub(crate) fn close(&self) {
-        let cancelled = std::mem::take(&mut *self.running.borrow_mut());
-        cancelled.into_values().for_each(|work| work.cancel());
+        let mut cancelled: Vec<_> = self.running.take().into_iter().collect();
+        cancelled.sort_unstable_by_key(|(number, _)| *number);
+        cancelled.into_iter().for_each(|(_, work)| work.cancel());
         self.sender.close();
     }
 
