@@ -45,6 +45,7 @@ mod backtrace;
 mod crash;
 mod error;
 mod exit;
+mod local;
 pub mod prelude;
 #[doc(hidden)]
 pub mod private;

@@ -22,10 +22,10 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// Words that every floor may use. They themselves use the ground floor alone.
-const VOCABULARY: &[&str] = &["backtrace", "crash", "error", "exit"];
+const VOCABULARY: &[&str] = &["backtrace", "crash", "error", "exit", "local"];
 
 /// Where floors are wired together, and what users see: above all floors.
-const ROOT: &[&str] = &["lib", "prelude", "private"];
+const ROOT: &[&str] = &["lib", "prelude", "private", "sim"];
 
 /// The way in: what a process becomes is decided above it. Each calls a function of `private::wiring`.
 const EXCEPTIONS: &[(&str, &str)] = &[

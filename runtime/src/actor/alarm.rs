@@ -7,23 +7,25 @@
 //! A call that is entered while the peers are asked is either found by that, or sees that the alarm is not set: it is
 //! unset before their books are locked one after another, and a call is in the books before it sets the alarm.
 
+use crate::local::{self, Local, RuntimeId};
 use crate::os::clock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-use tokio::runtime::{self, Handle};
 use tokio::sync::Notify;
 
 /// It is not set.
 const NEVER: u64 = u64::MAX;
 
-static ALARMS: Mutex<Vec<(runtime::Id, Weak<Alarm>)>> = Mutex::new(Vec::new());
+static ALARMS: Local<Alarms> = Local::new();
+
+type Alarms = Mutex<Vec<(RuntimeId, Weak<Alarm>)>>;
 
 /// The alarm of a runtime. Its task ends with that.
 #[derive(Debug)]
 pub(super) struct Alarm {
-    runtime: runtime::Id,
+    runtime: RuntimeId,
     /// In nanoseconds of the monotonic clock.
     earliest: AtomicU64,
     /// It was set to sooner than before.
@@ -31,23 +33,22 @@ pub(super) struct Alarm {
 }
 
 impl Alarm {
-    /// That of this runtime. `late` tells whoever is late by now, and gives the earliest deadline of the others.
-    pub(super) fn of(runtime: &Handle, late: fn(runtime::Id, u64) -> Option<u64>) -> Arc<Alarm> {
-        let id = runtime.id();
+    /// That of the current runtime. `late` tells whoever is late by now, and gives the earliest deadline of the others.
+    pub(super) fn of(runtime: RuntimeId, late: fn(RuntimeId, u64) -> Option<u64>) -> Arc<Alarm> {
         let mut alarms = alarms();
-        let known = alarms.iter().find(|(runtime, _)| *runtime == id);
+        let known = alarms.iter().find(|(other, _)| *other == runtime);
         if let Some(alarm) = known.and_then(|(_, alarm)| alarm.upgrade()) {
             return alarm;
         }
         let alarm = Arc::new(Alarm {
-            runtime: id,
+            runtime,
             earliest: AtomicU64::new(NEVER),
             sooner: Notify::new(),
         });
-        alarms.retain(|(runtime, _)| *runtime != id);
-        alarms.push((id, Arc::downgrade(&alarm)));
+        alarms.retain(|(other, _)| *other != runtime);
+        alarms.push((runtime, Arc::downgrade(&alarm)));
         drop(alarms);
-        runtime.spawn(alarm.clone().run(late));
+        local::spawn(alarm.clone().run(late));
         alarm
     }
 
@@ -60,7 +61,7 @@ impl Alarm {
         }
     }
 
-    async fn run(self: Arc<Self>, late: fn(runtime::Id, u64) -> Option<u64>) {
+    async fn run(self: Arc<Self>, late: fn(RuntimeId, u64) -> Option<u64>) {
         loop {
             let earliest = self.earliest.load(Relaxed);
             let now = clock::monotonic();
@@ -86,6 +87,7 @@ impl Drop for Alarm {
     }
 }
 
-fn alarms() -> MutexGuard<'static, Vec<(runtime::Id, Weak<Alarm>)>> {
-    ALARMS.lock().unwrap_or_else(PoisonError::into_inner)
+fn alarms() -> MutexGuard<'static, Vec<(RuntimeId, Weak<Alarm>)>> {
+    let alarms = ALARMS.get_or_init(Mutex::default);
+    alarms.lock().unwrap_or_else(PoisonError::into_inner)
 }

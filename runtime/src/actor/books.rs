@@ -8,13 +8,14 @@ use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exit::ExitReason;
 use crate::link::credit::Credit;
+use crate::local::Local;
 use crate::wire::attach::Payload;
 use crate::wire::control::{LinkId, Overflow};
 use crate::wire::frame::{Flags, Head, Kind};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::answer;
 use super::conn::{Answer, Conn, Reply};
@@ -23,14 +24,15 @@ use super::stream::Inflow;
 
 /// This process is about to end, and hands over what is in its books: nothing is entered or sent any more, or it would
 /// be sent once by this process and once by its heir.
-static LEAVING: AtomicBool = AtomicBool::new(false);
+static LEAVING: Local<()> = Local::new();
 
 pub(super) fn leave() {
-    LEAVING.store(true, Ordering::SeqCst);
+    // It is leaving already where this is refused.
+    let _ = LEAVING.set(());
 }
 
 pub(super) fn is_leaving() -> bool {
-    LEAVING.load(Ordering::SeqCst)
+    LEAVING.get().is_some()
 }
 
 #[derive(Debug, Default)]

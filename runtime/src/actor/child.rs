@@ -9,6 +9,8 @@ use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exit::ExitReason;
 use crate::link::{self, Driver, Transport};
+use crate::local::{Local, spawn_local};
+use crate::os::title::Title;
 use crate::process::control::{self, Remote};
 use crate::process::page::{Page, Phase};
 use crate::process::{Newborn, StartMode};
@@ -20,10 +22,9 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
-use std::sync::OnceLock;
 use std::task::{Context, Poll, ready};
 use tokio::sync::watch;
-use tokio::task::{LocalSet, spawn_local, yield_now};
+use tokio::task::{LocalSet, yield_now};
 
 use super::peer;
 use super::port::Port;
@@ -44,7 +45,7 @@ pub(crate) struct Identity {
     pub(crate) mode: StartMode,
 }
 
-static IDENTITY: OnceLock<Identity> = OnceLock::new();
+static IDENTITY: Local<Identity> = Local::new();
 
 thread_local! {
     static LIFE: RefCell<Weak<Life>> = const { RefCell::new(Weak::new()) };
@@ -89,13 +90,6 @@ pub(crate) fn live(newborn: Newborn, worker: WorkerBody, observe: Observe) -> ! 
             std::process::exit(ABANDONED);
         }
     };
-    let code = LocalSet::new().block_on(&runtime, born(newborn, worker, observe));
-    // What the user's tasks still hold is dropped, as at the end of any program: ends of channels say goodbye.
-    runtime.shutdown_background();
-    std::process::exit(code)
-}
-
-async fn born(newborn: Newborn, worker: WorkerBody, observe: Observe) -> i32 {
     let Newborn {
         control,
         page,
@@ -103,9 +97,26 @@ async fn born(newborn: Newborn, worker: WorkerBody, observe: Observe) -> i32 {
         mode,
         title,
     } = newborn;
-    let Some((control, mut driver)) = open_control(control) else {
-        return ABANDONED;
-    };
+    let code = LocalSet::new().block_on(&runtime, async {
+        match open_control(Transport::Socket(control)) {
+            Some(control) => born(control, page, mode, title, worker, |birth| observe(birth, log)).await,
+            None => ABANDONED,
+        }
+    });
+    // What the user's tasks still hold is dropped, as at the end of any program: ends of channels say goodbye.
+    runtime.shutdown_background();
+    std::process::exit(code)
+}
+
+/// A child from its birth to its end: its exit code.
+pub(crate) async fn born(
+    (control, mut driver): (link::Sender, Driver),
+    page: Page,
+    mode: StartMode,
+    title: Option<Title>,
+    worker: WorkerBody,
+    observe: impl FnOnce(&Birth),
+) -> i32 {
     crash::at(Point::Waiting);
     let Some((mut birth, fds)) = first(&mut driver).await else {
         return ABANDONED;
@@ -116,7 +127,7 @@ async fn born(newborn: Newborn, worker: WorkerBody, observe: Observe) -> i32 {
     }
     crash::enter(&birth.name);
     crash::at(Point::Named);
-    observe(&birth, log);
+    observe(&birth);
     control::enter(birth.context);
     let identity = Identity {
         child: birth.child,
@@ -157,9 +168,10 @@ async fn born(newborn: Newborn, worker: WorkerBody, observe: Observe) -> i32 {
     code
 }
 
-fn open_control(control: OwnedFd) -> Option<(link::Sender, Driver)> {
+/// The control link, from the child's side.
+pub(crate) fn open_control(control: Transport) -> Option<(link::Sender, Driver)> {
     // Control messages carry the inputs of the user's functions: they are as large as those.
-    link::open(Transport::Socket(control), usize::MAX >> 33).ok()
+    link::open(control, usize::MAX >> 33).ok()
 }
 
 async fn first(driver: &mut Driver) -> Option<(Birth, Vec<OwnedFd>)> {
@@ -320,7 +332,7 @@ impl Life {
             return self.early.borrow_mut().push((attach, fds));
         }
         let settings = &self.birth.settings;
-        let opened = Transport::from_descriptors(fds)
+        let opened = Transport::introduced(attach.link, fds)
             .and_then(|transport| Ok(link::open(transport, settings.frame_limit)?));
         match opened {
             Ok((sender, driver)) => {

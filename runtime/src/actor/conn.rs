@@ -87,7 +87,7 @@ impl Conn {
             .introduced()
             .ok_or_else(|| Error::msg("the control plane answered without a link"))?;
         let settings = control::client().settings();
-        let transport = link::Transport::from_descriptors(answered.fds)?;
+        let transport = link::Transport::introduced(introduced.link, answered.fds)?;
         let (sender, mut driver) = link::open(transport, settings.frame_limit)?;
         let conn = Arc::new(Conn {
             sender,

@@ -88,7 +88,7 @@ impl Handle {
 
     /// The peer of the current runtime.
     pub(crate) fn peer(&self) -> Result<Arc<Peer>> {
-        let runtime = control::within_runtime("a message")?.id();
+        let runtime = control::runtime("a message")?;
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lease) = peers.iter().find(|lease| lease.peer().runtime() == runtime) {
             return Ok(lease.peer().clone());

@@ -16,6 +16,7 @@ use crate::crash::{self, Point};
 use crate::error::{CallError, Error, ErrorKind, Result};
 use crate::link::Incoming;
 use crate::link::credit::{Credit, Refused};
+use crate::local::{self, Local, RuntimeId};
 use crate::os::clock;
 use crate::os::socket::MAX_DESCRIPTORS;
 use crate::process::control::{self, Answered};
@@ -38,7 +39,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::runtime;
 
 use super::alarm::Alarm;
 use super::answer::{self, Silence};
@@ -53,9 +53,9 @@ use super::{child, current};
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(100);
 
-type Key = (runtime::Id, Target);
+type Key = (RuntimeId, Target);
 
-static PEERS: Mutex<Option<HashMap<Key, Weak<Peer>>>> = Mutex::new(None);
+static PEERS: Local<Mutex<HashMap<Key, Weak<Peer>>>> = Local::new();
 
 type Connecting = WeakShared<BoxFuture<'static, Result<Arc<Conn>>>>;
 
@@ -89,22 +89,21 @@ pub(crate) struct Lease(Arc<Peer>);
 impl Lease {
     /// The peer of the current runtime for that actor.
     pub(crate) fn of(target: &Target, row: u32) -> Result<Lease> {
-        let runtime = control::within_runtime("a message")?;
-        let key = (runtime.id(), target.clone());
-        let mut peers = lock(&PEERS);
-        let table = peers.get_or_insert_default();
+        let runtime = control::runtime("a message")?;
+        let key = (runtime, target.clone());
+        let mut table = lock(PEERS.get_or_init(Mutex::default));
         let peer = table.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
             let peer = Arc::new(Peer {
                 key: key.clone(),
                 row,
                 books: Mutex::default(),
-                alarm: Alarm::of(&runtime, late),
+                alarm: Alarm::of(runtime, late),
                 connecting: Mutex::default(),
             });
             table.insert(key, Arc::downgrade(&peer));
             peer
         });
-        drop(peers);
+        drop(table);
         peer.books().leases += 1;
         Ok(Lease(peer))
     }
@@ -125,7 +124,7 @@ impl Drop for Lease {
 }
 
 impl Peer {
-    pub(crate) fn runtime(&self) -> runtime::Id {
+    pub(crate) fn runtime(&self) -> RuntimeId {
         self.key.0
     }
 
@@ -301,14 +300,16 @@ impl Peer {
     }
 
     fn describe_wait(&self, link: LinkId, number: u64, method: u32, holds: bool) -> Option<Wait> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
+        static NEXT: Local<AtomicU64> = Local::new();
         let (caller, current) = (child::identity()?, current::get()?);
         let exclusive = match row::at(self.row).map(|row| &row.entry) {
             Ok(Entry::Actor(actor)) => (actor.exclusive)(method),
             _ => true,
         };
         Some(Wait {
-            wait: NEXT.fetch_add(1, Ordering::Relaxed),
+            wait: NEXT
+                .get_or_init(|| AtomicU64::new(1))
+                .fetch_add(1, Ordering::Relaxed),
             target: self.key.1.clone(),
             link,
             number,
@@ -472,7 +473,7 @@ impl Peer {
         books.live = false;
         books.sent = 0;
         drop(books);
-        tokio::spawn(conn::drive(self.clone(), conn.clone()));
+        local::spawn(conn::drive(self.clone(), conn.clone()));
         Ok(conn)
     }
 
@@ -786,9 +787,9 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        if let Some(table) = lock(&PEERS).as_mut()
-            && table.get(&self.key).is_some_and(|peer| peer.strong_count() == 0)
-        {
+        let Some(table) = PEERS.get() else { return };
+        let mut table = lock(table);
+        if table.get(&self.key).is_some_and(|peer| peer.strong_count() == 0) {
             table.remove(&self.key);
         }
     }
@@ -898,14 +899,20 @@ fn heard(number: u64, end: answer::End) -> Result<Option<(u64, Answer)>> {
 }
 
 /// Tells all calls of a runtime whose deadlines have passed; the earliest deadline of the others.
-fn late(runtime: runtime::Id, now: u64) -> Option<u64> {
-    let peers: Vec<_> = lock(&PEERS)
-        .iter()
-        .flat_map(|table| table.iter())
-        .filter(|((at, _), _)| *at == runtime)
-        .filter_map(|(_, peer)| peer.upgrade())
-        .collect();
+fn late(runtime: RuntimeId, now: u64) -> Option<u64> {
+    let peers = peers(|peer| peer.runtime() == runtime);
     peers.iter().filter_map(|peer| peer.tell_late(now)).min()
+}
+
+/// Those of this process, in a fixed order.
+fn peers(which: impl Fn(&Peer) -> bool) -> Vec<Arc<Peer>> {
+    let Some(table) = PEERS.get() else {
+        return Vec::new();
+    };
+    let mut peers: Vec<_> = lock(table).values().filter_map(Weak::upgrade).collect();
+    peers.retain(|peer| which(peer));
+    peers.sort_by(|a, b| a.key.1.cmp(&b.key.1));
+    peers
 }
 
 /// What the control plane was told of a call that waits holds no longer.
@@ -929,11 +936,7 @@ pub(crate) async fn leave() {
 
 /// Waits until everything that this process sent to others is on its way. To whom that was.
 pub(crate) async fn flush() -> Vec<Arc<Peer>> {
-    let peers: Vec<_> = lock(&PEERS)
-        .iter()
-        .flat_map(|table| table.values())
-        .filter_map(Weak::upgrade)
-        .collect();
+    let peers = peers(|_| true);
     for peer in &peers {
         peer.flushed().await;
     }

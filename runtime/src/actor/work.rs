@@ -3,12 +3,12 @@
 //! A cancel counts from the moment in which it is read: the destructors of what it ends have run before the message
 //! behind it is looked at. To abort a task of the runtime does not do that, as it drops the future only in its turn.
 
+use crate::local::{Task, spawn_local};
 use futures::future::LocalBoxFuture;
 use std::cell::{OnceCell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, ready};
-use tokio::task::{AbortHandle, spawn_local};
 
 use super::room::guarded;
 
@@ -16,7 +16,7 @@ use super::room::guarded;
 pub(crate) struct Work {
     /// `None`: it is done, or was cancelled.
     future: RefCell<Option<LocalBoxFuture<'static, ()>>>,
-    task: OnceCell<AbortHandle>,
+    task: OnceCell<Task>,
 }
 
 impl Work {
@@ -34,7 +34,7 @@ impl Work {
             *future = None;
             Poll::Ready(())
         }));
-        let _ = work.task.set(task.abort_handle());
+        let _ = work.task.set(task);
         work
     }
 

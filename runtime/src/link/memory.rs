@@ -23,7 +23,7 @@ pub(crate) struct End {
 }
 
 /// One direction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Channel(Mutex<State>);
 
 #[derive(Debug, Default)]
@@ -32,6 +32,7 @@ struct State {
     /// Descriptors, each lot with the count of bytes that were written before it.
     fds: VecDeque<(u64, Vec<OwnedFd>)>,
     n_read: u64,
+    capacity: usize,
     writer_gone: bool,
     reader_gone: bool,
     reader: Option<Waker>,
@@ -40,7 +41,12 @@ struct State {
 
 /// Two connected ends.
 pub(crate) fn pair() -> (End, End) {
-    let (there, back) = (Arc::new(Channel::default()), Arc::new(Channel::default()));
+    pair_of(CAPACITY)
+}
+
+/// Two connected ends with room for so many bytes in each direction.
+pub(crate) fn pair_of(capacity: usize) -> (End, End) {
+    let (there, back) = (Channel::new(capacity), Channel::new(capacity));
     let here = End {
         incoming: back.clone(),
         outgoing: there.clone(),
@@ -90,6 +96,41 @@ impl End {
     }
 }
 
+/// What stands between two pairs and carries bytes from one to the other.
+#[cfg(test)]
+impl End {
+    /// Reads what is there, as far as `buf` has room.
+    pub(crate) fn take(&self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+        let mut fds = VecDeque::new();
+        self.poll_read(cx, buf, &mut fds).map_ok(|received| received.len)
+    }
+
+    /// The same at once.
+    pub(crate) fn take_now(&self, buf: &mut BytesMut) -> io::Result<usize> {
+        self.read(buf, &mut VecDeque::new()).map(|received| received.len)
+    }
+
+    /// Writes what fits.
+    pub(crate) fn give(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        std::task::ready!(self.poll_writable(cx));
+        Poll::Ready(self.outgoing.write(&[IoSlice::new(bytes)], &mut Vec::new()))
+    }
+
+    /// Writes all of it, however full the direction is; then, with `end`, the end of file.
+    pub(crate) fn give_all(&self, bytes: &[u8], end: bool) {
+        let mut state = self.outgoing.state();
+        if !state.reader_gone && !state.writer_gone {
+            state.bytes.extend(bytes);
+        }
+        let waker = state.reader.take();
+        drop(state);
+        wake(waker);
+        if end {
+            self.outgoing.finish();
+        }
+    }
+}
+
 impl Drop for End {
     fn drop(&mut self) {
         self.outgoing.finish();
@@ -98,6 +139,13 @@ impl Drop for End {
 }
 
 impl Channel {
+    fn new(capacity: usize) -> Arc<Self> {
+        Arc::new(Channel(Mutex::new(State {
+            capacity,
+            ..State::default()
+        })))
+    }
+
     /// Writes what fits, and with its first byte the descriptors.
     pub(super) fn write(&self, bytes: &[IoSlice<'_>], fds: &mut Descriptors) -> io::Result<usize> {
         let mut state = self.state();
@@ -134,7 +182,7 @@ impl Channel {
 
 impl State {
     fn room(&self) -> usize {
-        CAPACITY - self.bytes.len()
+        self.capacity.saturating_sub(self.bytes.len())
     }
 
     fn write(&mut self, bytes: &[IoSlice<'_>], fds: &mut Descriptors) -> io::Result<usize> {

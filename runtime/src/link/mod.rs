@@ -45,7 +45,9 @@ pub(crate) use driver::Driver;
 pub(crate) use rest::{Rest, reopen};
 pub(crate) use sender::{Closed, Sender};
 
+use crate::local;
 use crate::os::socket;
+use crate::wire::control::LinkId;
 use crate::wire::frame::{FrameCodec, FrameError, Head};
 use crate::{Error, ErrorKind};
 use bytes::Bytes;
@@ -146,6 +148,14 @@ impl Transport {
             Transport::Socket(fd) => vec![fd],
             Transport::Pipe(pipe) => vec![pipe.read, pipe.write, pipe.side],
             Transport::Memory(_) => Vec::new(),
+        }
+    }
+
+    /// An end of that link, as it was handed out.
+    pub(crate) fn introduced(link: LinkId, fds: Vec<OwnedFd>) -> Result<Self, LinkError> {
+        match local::came_with(link.0) {
+            Some(end) => Ok(Transport::Memory(end)),
+            None => Self::from_descriptors(fds),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The clock that all processes of a machine share.
 
+use crate::local;
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
@@ -8,12 +9,18 @@ const TICK: u64 = 10_000_000;
 
 /// Nanoseconds since the machine was started, but for its sleep; never goes back.
 pub(crate) fn monotonic() -> u64 {
-    read(ClockId::CLOCK_MONOTONIC)
+    match local::virtual_time() {
+        Some(time) => time,
+        None => read(ClockId::CLOCK_MONOTONIC),
+    }
 }
 
 /// The same, at times a few milliseconds ago: it costs a fraction.
 pub(crate) fn coarse() -> u64 {
-    read(ClockId::CLOCK_MONOTONIC_COARSE)
+    match local::virtual_time() {
+        Some(time) => time,
+        None => read(ClockId::CLOCK_MONOTONIC_COARSE),
+    }
 }
 
 /// Whether it is later than that. Costs little where there is time left.

@@ -68,6 +68,24 @@ impl Map {
         }
     }
 
+    /// Memory of this process alone, for tests.
+    #[cfg(test)]
+    pub(crate) fn private(size: usize) -> io::Result<Self> {
+        let (protection, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        );
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), size, protection, flags, -1, 0) };
+        match NonNull::new(base) {
+            Some(base) if base.as_ptr() != libc::MAP_FAILED => Ok(Map {
+                base: base.cast(),
+                words: size / WORD,
+            }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
     /// The bytes that it has.
     #[inline]
     pub(crate) fn len(&self) -> usize {

@@ -6,6 +6,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::{self, Incoming};
+use crate::local::{Local, RuntimeId};
 use crate::wire::attach::{Attached, Payload};
 use crate::wire::control::{
     Answer, Bequest, Context, Down, Exit, Fate, LinkId, Request, Settings, Ticket, Up,
@@ -18,7 +19,7 @@ use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
 /// A request of one of the host's own threads.
@@ -92,7 +93,7 @@ pub(crate) fn limit(settings: &Settings) -> usize {
     settings.frame_limit.saturating_add(SLACK)
 }
 
-static CLIENT: OnceLock<Client> = OnceLock::new();
+static CLIENT: Local<Client> = Local::new();
 
 thread_local! {
     static CONTEXT: Cell<Context> = const { Cell::new(Context(0)) };
@@ -131,6 +132,13 @@ pub(crate) fn adopt(control: link::Sender, settings: Settings) -> Result<&'stati
     }
 }
 
+/// Makes the process whose code runs one whose control plane is at the other end of this.
+#[cfg(test)]
+pub(crate) fn simulate(inbox: mpsc::UnboundedSender<Asked>, settings: Settings) {
+    let was_none = CLIENT.set(Client::Local { inbox, settings }).is_ok();
+    assert!(was_none, "a process has one control plane");
+}
+
 /// The context of this thread: the program's, or that of the test that it runs.
 pub(crate) fn context() -> Context {
     CONTEXT.get()
@@ -149,6 +157,11 @@ pub(crate) fn within_runtime(what: &str) -> Result<tokio::runtime::Handle> {
             format_args!("{what} outside a tokio runtime: call it from `#[procession::main]`, or within `Runtime::block_on`"),
         )
     })
+}
+
+/// The runtime that drives the links of who asks.
+pub(crate) fn runtime(what: &str) -> Result<RuntimeId> {
+    Ok(RuntimeId::of(&within_runtime(what)?))
 }
 
 impl Client {

@@ -154,6 +154,14 @@ impl Page {
         Ok((page, fd))
     }
 
+    /// One that no other process sees.
+    #[cfg(test)]
+    pub(crate) fn private() -> io::Result<Self> {
+        let page = Page(Arc::new(Map::private(OUTBOX_AT)?));
+        page.set(Cell::Magic, MAGIC);
+        Ok(page)
+    }
+
     /// The child's: maps the page and closes the descriptor.
     pub(crate) fn open(fd: OwnedFd) -> io::Result<Self> {
         let size = memfd::sealed_size(fd.as_fd())?;

@@ -20,7 +20,7 @@ use super::kind::LinkKind;
 pub struct ChildId(pub(crate) u64);
 
 /// The right to talk to a child: it cannot be guessed from its id.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Cap(pub(crate) u128);
 
 /// A namespace of children: one for the program, one for each test.
@@ -36,7 +36,7 @@ pub(crate) struct LinkId(pub(crate) u64);
 pub(crate) struct Ticket(pub(crate) u64);
 
 /// Whom a ref means.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum Target {
     /// A child, by the capability that its starter was given.
     Child(ChildId, Cap),
