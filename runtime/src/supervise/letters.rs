@@ -13,6 +13,7 @@ use crate::actor::peer::Lease;
 use crate::actor::row::{self, Entry};
 use crate::error::{Error, Result};
 use crate::exit::ExitReason;
+use crate::local::spawn_local;
 use crate::process::control;
 use crate::wire::control::{
     Answer, Bequeathed, Bequest, BodyKind, ChildId, Context, DeadCause, DeadLetter, DeadReport, LinkId,
@@ -41,22 +42,22 @@ struct Pile {
     n: u64,
 }
 
-/// What dead or leaving clients left.
-#[derive(Debug, Default)]
-pub(crate) struct Estate {
+/// What dead or leaving clients left; `C` is a client.
+#[derive(Debug)]
+pub(crate) struct Estate<C = Who> {
     /// By the links that carry it.
     open: HashMap<LinkId, Bequest>,
     /// Links whose server died before their client.
-    cut: HashMap<LinkId, (Who, Progress)>,
+    cut: HashMap<LinkId, (C, Progress)>,
 }
 
 /// How far a process had come with what was sent over a link.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// The number of the last message that had begun.
-    pub(super) begun: u64,
+    pub(crate) begun: u64,
     /// Of these, the ones that had not ended; `None`: they were too many to be named.
-    pub(super) unfinished: Option<Vec<u64>>,
+    pub(crate) unfinished: Option<Vec<u64>>,
 }
 
 impl DeadLetters {
@@ -134,36 +135,23 @@ impl Host {
         {
             bequest.target = Target::Child(child, cap);
         }
-        match bequest.link {
-            Some(link) if self.links.contains_key(&link) => drop(self.estate.open.insert(link, bequest)),
-            Some(link) => match self.estate.cut.remove(&link) {
-                Some((_, progress)) => send(bequest, progress),
-                // A link that is neither open nor was cut was closed when all that came over it was done.
-                None => send_unsent(bequest),
-            },
-            None => send(bequest, Progress::default()),
-        }
+        let is_open = bequest.link.is_some_and(|link| self.links.contains_key(&link));
+        self.estate.inherit(bequest, is_open);
     }
 
     /// The server of a link died, when so much of what came over it had been done.
     pub(super) fn link_was_cut(&mut self, link: LinkId, client: Option<Who>, progress: Progress) {
-        if let Some(bequest) = self.estate.open.remove(&link) {
-            send(bequest, progress);
-        } else if let Some(client) = client {
-            self.estate.cut.insert(link, (client, progress));
-        }
+        self.estate.link_was_cut(link, client, progress);
     }
 
     /// A link was closed in order.
     pub(super) fn link_was_closed(&mut self, link: LinkId) {
-        if let Some(bequest) = self.estate.open.remove(&link) {
-            send_unsent(bequest);
-        }
+        self.estate.link_was_closed(link);
     }
 
     /// A process is dead, and has said all that it could.
     pub(super) fn forget_cut_links(&mut self, client: Who) {
-        self.estate.cut.retain(|_, (of, _)| *of != client);
+        self.estate.forget(client);
     }
 
     /// A process is dead: the one-way messages that it was handling are lost with it.
@@ -185,6 +173,51 @@ impl Host {
             };
             self.dead_letter(report, context);
         }
+    }
+}
+
+impl<C> Default for Estate<C> {
+    fn default() -> Self {
+        Estate {
+            open: HashMap::new(),
+            cut: HashMap::new(),
+        }
+    }
+}
+
+impl<C: PartialEq> Estate<C> {
+    /// Takes what a client leaves. What was sent over a link that is open stays with that.
+    pub(crate) fn inherit(&mut self, bequest: Bequest, is_open: bool) {
+        match bequest.link {
+            Some(link) if is_open => drop(self.open.insert(link, bequest)),
+            Some(link) => match self.cut.remove(&link) {
+                Some((_, progress)) => send(bequest, progress),
+                // A link that is neither open nor was cut was closed when all that came over it was done.
+                None => send_unsent(bequest),
+            },
+            None => send(bequest, Progress::default()),
+        }
+    }
+
+    /// The server of a link died, when so much of what came over it had been done.
+    pub(crate) fn link_was_cut(&mut self, link: LinkId, client: Option<C>, progress: Progress) {
+        if let Some(bequest) = self.open.remove(&link) {
+            send(bequest, progress);
+        } else if let Some(client) = client {
+            self.cut.insert(link, (client, progress));
+        }
+    }
+
+    /// A link was closed in order.
+    pub(crate) fn link_was_closed(&mut self, link: LinkId) {
+        if let Some(bequest) = self.open.remove(&link) {
+            send_unsent(bequest);
+        }
+    }
+
+    /// A client is dead, and has said all that it could.
+    pub(crate) fn forget(&mut self, client: C) {
+        self.cut.retain(|_, (of, _)| *of != client);
     }
 }
 
@@ -220,7 +253,7 @@ fn send(bequest: Bequest, progress: Progress) {
     if left.is_empty() {
         return;
     }
-    tokio::task::spawn_local(async move {
+    spawn_local(async move {
         let lease = Lease::of(&target, row);
         for letter in left {
             let method = letter.method;
