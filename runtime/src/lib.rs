@@ -59,6 +59,8 @@ mod os;
 mod pool;
 mod process;
 mod shared;
+#[cfg(test)]
+mod sim;
 mod supervise;
 mod task;
 mod wire;
