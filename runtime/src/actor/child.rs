@@ -10,7 +10,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exit::ExitReason;
 use crate::link::{self, Driver, Transport};
 use crate::local::{Local, spawn_local};
-use crate::os::title::Title;
 use crate::process::control::{self, Remote};
 use crate::process::page::{Page, Phase};
 use crate::process::{Newborn, StartMode};
@@ -97,9 +96,15 @@ pub(crate) fn live(newborn: Newborn, worker: WorkerBody, observe: Observe) -> ! 
         mode,
         title,
     } = newborn;
+    let employ = |birth: &Birth| {
+        if let Some(title) = title {
+            title.set();
+        }
+        observe(birth, log);
+    };
     let code = LocalSet::new().block_on(&runtime, async {
         match open_control(Transport::Socket(control)) {
-            Some(control) => born(control, page, mode, title, worker, |birth| observe(birth, log)).await,
+            Some(control) => born(control, page, mode, worker, employ).await,
             None => ABANDONED,
         }
     });
@@ -108,26 +113,22 @@ pub(crate) fn live(newborn: Newborn, worker: WorkerBody, observe: Observe) -> ! 
     std::process::exit(code)
 }
 
-/// A child from its birth to its end: its exit code.
+/// A child from its birth to its end: its exit code. `employ`: it is somebody now.
 pub(crate) async fn born(
     (control, mut driver): (link::Sender, Driver),
     page: Page,
     mode: StartMode,
-    title: Option<Title>,
     worker: WorkerBody,
-    observe: impl FnOnce(&Birth),
+    employ: impl FnOnce(&Birth),
 ) -> i32 {
     crash::at(Point::Waiting);
     let Some((mut birth, fds)) = first(&mut driver).await else {
         return ABANDONED;
     };
     crash::at(Point::Employed);
-    if let Some(title) = title {
-        title.set();
-    }
     crash::enter(&birth.name);
     crash::at(Point::Named);
-    observe(&birth);
+    employ(&birth);
     control::enter(birth.context);
     let identity = Identity {
         child: birth.child,
