@@ -57,10 +57,13 @@ enum State {
     Left,
 }
 
-/// Both sides.
-pub(super) fn channel() -> (Sender, Receiver) {
+/// Both sides. Where it is known who will wait, that need not be said later.
+pub(super) fn channel(waiter: Option<&Waker>) -> (Sender, Receiver) {
     let kept = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
-    let place = kept.unwrap_or_default();
+    let mut place = kept.unwrap_or_default();
+    if let Some(place) = Arc::get_mut(&mut place) {
+        *place = Place(Mutex::new(State::Open(waiter.cloned())));
+    }
     (Sender(Some(place.clone())), Receiver(Some(place)))
 }
 
@@ -178,11 +181,14 @@ impl Future for Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         let Some(mut place) = self.0.take() else { return };
-        let Some(alone) = Arc::get_mut(&mut place) else {
-            let unheard = std::mem::replace(&mut *place.state(), State::Left);
-            return drop(unheard);
+        let unheard = match Arc::get_mut(&mut place) {
+            Some(place) => std::mem::take(place),
+            None => {
+                let unheard = std::mem::replace(&mut *place.state(), State::Left);
+                return drop(unheard);
+            }
         };
-        *alone = Place::default();
+        drop(unheard);
         // Where the thread is ending, it is not kept.
         let _ = FREE.try_with(|free| {
             let mut free = free.borrow_mut();
@@ -225,7 +231,7 @@ mod tests {
     #[test]
     fn the_next_call_has_a_place_of_which_nothing_is_left() {
         for call in 0..100 {
-            let (sender, mut receiver) = channel();
+            let (sender, mut receiver) = channel(None);
             assert!(poll(&mut receiver).is_none() && !sender.is_closed());
             match call % 4 {
                 0 => drop(sender),
@@ -247,20 +253,20 @@ mod tests {
 
     #[test]
     fn what_comes_too_late_changes_nothing() {
-        let (sender, mut receiver) = channel();
+        let (sender, mut receiver) = channel(None);
         let late = sender.late().unwrap();
         late.tell();
         sender.send(answer(1));
         assert_eq!(number(receiver.try_recv()), Err(Silence::Late));
         assert!(receiver.try_recv().is_none());
 
-        let (sender, mut receiver) = channel();
+        let (sender, mut receiver) = channel(None);
         let late = sender.late().unwrap();
         sender.send(answer(2));
         assert_eq!(number(receiver.try_recv()), Ok(2));
         drop(receiver);
         // Its place belongs to no other call while this is there.
-        let (_sender, mut other) = channel();
+        let (_sender, mut other) = channel(None);
         late.tell();
         assert!(other.try_recv().is_none());
     }
@@ -269,7 +275,7 @@ mod tests {
     fn an_answer_from_another_thread_is_heard() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for call in 0..2_000 {
-            let (sender, receiver) = channel();
+            let (sender, receiver) = channel(None);
             let answers = std::thread::spawn(move || match call % 3 {
                 0 => drop(sender),
                 1 => sender.late().unwrap().tell(),

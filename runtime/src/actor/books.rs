@@ -103,8 +103,11 @@ impl Books {
         if may_be_dropped || conn.window.try_take(first.letter.cost()).is_err() {
             return Ok(None);
         }
-        let conn = conn.clone();
-        Ok(self.enter_open(&conn, posting))
+        // Out and in again, where a clone would cost more.
+        let conn = self.conn.take();
+        let number = conn.as_ref().and_then(|conn| self.enter_open(conn, posting));
+        self.conn = conn;
+        Ok(number)
     }
 
     /// Who is late by `now`, to be told outside the lock, and the earliest deadline of the others that wait.

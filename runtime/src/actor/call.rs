@@ -9,7 +9,7 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use super::conn::Answer;
@@ -158,11 +158,11 @@ impl<T, E> Call<T, E> {
     /// its order. It is lost only where the process dies in the middle of it, or the actor ends for good: then it is a
     /// [dead letter](ActorRef::dead_letters).
     pub fn tell(self) -> Tell {
-        let (handle, timeout) = (self.handle.clone(), self.timeout);
-        let letter = self.letter(false).map(|(letter, _)| letter);
+        let timeout = self.timeout;
+        let (handle, letter) = self.letter(false);
         Tell(Telling::Made {
             handle,
-            letter,
+            letter: letter.map(|(letter, _)| letter),
             timeout,
         })
     }
@@ -173,23 +173,24 @@ impl<T, E> Call<T, E> {
     ///
     /// [`CallError::Full`] where it has not; nothing is sent then.
     pub fn try_tell(self) -> Result<(), CallError> {
-        let handle = self.handle.clone();
-        let (letter, _) = self.letter(false)?;
+        let (handle, letter) = self.letter(false);
+        let (letter, _) = letter?;
         handle.peer().map_err(CallError::from_fault)?.try_tell(letter)
     }
 
-    /// The message, and how its answer is read.
-    fn letter(self, answered: bool) -> Result<(Letter, Decoders<T, E>)> {
-        let letter = Letter {
+    /// To whom it goes, the message, and how its answer is read.
+    #[allow(clippy::type_complexity, reason = "taken apart at once")]
+    fn letter(self, answered: bool) -> (Arc<Handle>, Result<(Letter, Decoders<T, E>)>) {
+        let letter = self.arguments.map(|body| Letter {
             method: self.method,
-            body: self.arguments?,
+            body,
             nested: false,
             deadline: 0,
             answered,
             retries: self.retries,
             keep: true,
-        };
-        Ok((letter, self.decode))
+        });
+        (self.handle, letter.map(|letter| (letter, self.decode)))
     }
 }
 
@@ -204,9 +205,9 @@ impl<T: 'static, E: 'static> IntoFuture for Call<T, E> {
 
 impl<T: 'static, E: 'static> Call<T, E> {
     /// Sends it, at once if that can be.
-    fn begin(self) -> Result<Begun<T, E>> {
-        let handle = self.handle.clone();
+    fn begin(self, waiter: &Waker) -> Result<Begun<T, E>> {
         let Prepared {
+            handle,
             letter,
             decode,
             context,
@@ -215,7 +216,7 @@ impl<T: 'static, E: 'static> Call<T, E> {
         let peer = handle.peer()?;
         let mut letter = Some(letter);
         if context.holds.is_none()
-            && let Some(mut asked) = peer.ask_at_once(&mut letter, context.grace)?
+            && let Some(mut asked) = peer.ask_at_once(&mut letter, context.grace, waiter)?
         {
             return Ok(match asked.look_for() {
                 Some(end) => Begun::Ended(read(end, &decode)),
@@ -259,6 +260,7 @@ pub(super) fn going_down() -> Error {
 
 /// A call as it is made.
 pub(super) struct Prepared<T, E> {
+    pub(super) handle: Arc<Handle>,
     pub(super) letter: Letter,
     pub(super) decode: Decoders<T, E>,
     pub(super) context: CallContext,
@@ -267,10 +269,6 @@ pub(super) struct Prepared<T, E> {
 }
 
 impl<T, E> Call<T, E> {
-    pub(super) fn handle(&self) -> &Arc<Handle> {
-        &self.handle
-    }
-
     /// What it inherits from the message that is handled here is added.
     pub(super) fn prepare(self) -> Result<Prepared<T, E>> {
         let after = limit(self.timeout);
@@ -282,7 +280,8 @@ impl<T, E> Call<T, E> {
             grace: self.kill_after,
             holds: None,
         };
-        let (mut letter, decode) = self.letter(true)?;
+        let (handle, letter) = self.letter(true);
+        let (mut letter, decode) = letter?;
         letter.deadline = now.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
         if let Some(current) = current::get() {
             letter.deadline = current.cap(letter.deadline);
@@ -292,6 +291,7 @@ impl<T, E> Call<T, E> {
             }
         }
         Ok(Prepared {
+            handle,
             after: Duration::from_nanos(letter.deadline.saturating_sub(now)),
             letter,
             decode,
@@ -314,9 +314,13 @@ impl<T: 'static, E: 'static> Future for CallFuture<T, E> {
         if matches!(self.0, Stage::Made(_))
             && let Stage::Made(call) = std::mem::replace(&mut self.0, Stage::Over)
         {
-            match call.begin().map_err(CallError::from_fault)? {
+            match call.begin(cx.waker()).map_err(CallError::from_fault)? {
                 Begun::Ended(end) => return Poll::Ready(end),
                 Begun::Stage(stage) => self.0 = stage,
+            }
+            if matches!(self.0, Stage::Sent(..)) {
+                // It will be woken.
+                return Poll::Pending;
             }
         }
         let end = match &mut self.0 {
@@ -343,14 +347,12 @@ impl Future for Tell {
                 timeout,
             } = std::mem::replace(&mut self.0, Telling::Over)
         {
-            let peer = handle.peer().map_err(CallError::from_fault)?;
             let mut letter = Some(letter?);
-            if peer.tell_at_once(&mut letter)? {
-                return Poll::Ready(Ok(()));
-            }
+            handle.with_peer(|peer| peer.tell_at_once(&mut letter))?;
             let Some(letter) = letter else {
                 return Poll::Ready(Ok(()));
             };
+            let peer = handle.peer()?;
             self.0 = Telling::Waits(Box::pin(async move {
                 let _open = handle;
                 match tokio::time::timeout(limit(timeout), peer.tell(letter)).await {

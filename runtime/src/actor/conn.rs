@@ -14,6 +14,7 @@ use crate::exit::ExitReason;
 use crate::link::credit::{Credit, Window};
 use crate::link::{self, Driver};
 use crate::process::control::{self, Answered};
+use crate::process::fate;
 use crate::wire::attach::Payload;
 use crate::wire::control::{Fate, LinkId, Mailbox, Overflow, Salvage};
 use std::future::poll_fn;
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::answer;
 use super::peer::Peer;
@@ -46,7 +47,7 @@ pub(crate) struct Conn {
     pub(super) link: LinkId,
     /// The word of the control plane that the actor died. Once it was given, no message is taken any more: whoever
     /// heard of the death elsewhere reaches the next incarnation.
-    fate: Mutex<oneshot::Receiver<Fate>>,
+    fate: fate::Hearer,
     /// No message is taken any more.
     closed: AtomicBool,
     /// The books know what became of all that was sent over it.
@@ -95,7 +96,7 @@ impl Conn {
             overflow: introduced.mailbox.overflow,
             backlog: introduced.mailbox.backlog() as usize,
             link: introduced.link,
-            fate: Mutex::new(answered.fate.unwrap_or_else(|| oneshot::channel().1)),
+            fate: answered.fate.unwrap_or_else(|| fate::channel().1),
             closed: AtomicBool::new(false),
             settled: watch::Sender::new(false),
             wanted: driver.wanted(),
@@ -111,7 +112,7 @@ impl Conn {
 
     /// Whether it takes messages.
     pub(super) fn is_open(&self) -> bool {
-        !self.closed.load(Ordering::Acquire) && lock(&self.fate).is_empty()
+        !self.closed.load(Ordering::Acquire) && !self.fate.is_told()
     }
 
     /// Closes it, once all that was accepted is on its way.
@@ -198,11 +199,9 @@ impl Conn {
     }
 
     fn poll_fate(&self, cx: &mut Context<'_>) -> Poll<Option<Fate>> {
-        let mut fate = lock(&self.fate);
-        let word = ready!(std::pin::Pin::new(&mut *fate).poll(cx));
-        // The word is taken: from here on this says that it was given.
+        let word = ready!(self.fate.poll(cx));
         self.closed.store(true, Ordering::Release);
-        Poll::Ready(word.ok())
+        Poll::Ready(word)
     }
 }
 

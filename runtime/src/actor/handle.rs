@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::call::{Call, Decoders, call};
@@ -69,8 +69,10 @@ pub struct ActorRef<M> {
 pub(crate) struct Handle {
     target: Target,
     row: u32,
-    /// The peers of the runtimes in which it was used: one, nearly always.
-    peers: Mutex<Vec<Lease>>,
+    /// The peer of the runtime in which it was used first: nearly always the only one.
+    first: OnceLock<Lease>,
+    /// Those of the others.
+    others: Mutex<Vec<Lease>>,
 }
 
 impl Handle {
@@ -78,7 +80,8 @@ impl Handle {
         Arc::new(Handle {
             target,
             row,
-            peers: Mutex::default(),
+            first: OnceLock::new(),
+            others: Mutex::default(),
         })
     }
 
@@ -88,14 +91,30 @@ impl Handle {
 
     /// The peer of the current runtime.
     pub(crate) fn peer(&self) -> Result<Arc<Peer>> {
+        self.with_peer(|peer| Ok(peer.clone()))
+    }
+
+    /// The same, lent.
+    #[inline]
+    pub(crate) fn with_peer<T>(&self, ask: impl FnOnce(&Arc<Peer>) -> Result<T>) -> Result<T> {
         let runtime = control::runtime("a message")?;
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lease) = peers.iter().find(|lease| lease.peer().runtime() == runtime) {
+        match self.first.get() {
+            Some(first) if first.peer().runtime() == runtime => ask(first.peer()),
+            _ => ask(&self.other_peer(runtime)?),
+        }
+    }
+
+    /// The peer of the current runtime, where it is not known to be the first.
+    #[cold]
+    fn other_peer(&self, runtime: tokio::runtime::Id) -> Result<Arc<Peer>> {
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.first.get().into_iter().chain(others.iter());
+        if let Some(lease) = known.find(|lease| lease.peer().runtime() == runtime) {
             return Ok(lease.peer().clone());
         }
         let lease = Lease::of(&self.target, self.row)?;
         let peer = lease.peer().clone();
-        peers.push(lease);
+        others.extend(self.first.set(lease).err());
         Ok(peer)
     }
 

@@ -37,7 +37,7 @@ use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use super::alarm::Alarm;
@@ -154,7 +154,7 @@ impl Peer {
         context: CallContext,
         stream: Option<Arc<Inflow>>,
     ) -> Result<Option<(u64, Answer)>> {
-        let (answer, mut answered) = answer::channel();
+        let (answer, mut answered) = answer::channel(None);
         let (method, deadline) = (letter.method, letter.deadline);
         let waiter = Waiting::new(answer, stream);
         let number = self.post(letter, Some(waiter)).await?;
@@ -175,17 +175,19 @@ impl Peer {
         Ok(heard)
     }
 
-    /// Sends a request, if there is room for it and nothing else to be seen to. `letter` is left otherwise.
+    /// Sends a request, if there is room for it and nothing else to be seen to; `waiter` is woken at its end. `letter` is left
+    /// otherwise.
     pub(crate) fn ask_at_once(
         self: &Arc<Self>,
         letter: &mut Option<Letter>,
         grace: Option<Duration>,
+        waiter: &Waker,
     ) -> Result<Option<Asked>> {
         let Some(asking) = letter.take() else {
             return Ok(None);
         };
         let deadline = asking.deadline;
-        let (answer, answered) = answer::channel();
+        let (answer, answered) = answer::channel(Some(waiter));
         let mut posting = Some(Posting {
             letter: asking,
             waiter: Some(Waiting::new(answer, None)),
@@ -210,12 +212,12 @@ impl Peer {
 
     /// Sends a message that nobody waits for, if there is room for it and nothing else to be seen to. `letter` is left
     /// otherwise.
-    pub(crate) fn tell_at_once(&self, letter: &mut Option<Letter>) -> Result<bool> {
+    pub(crate) fn tell_at_once(&self, letter: &mut Option<Letter>) -> Result<()> {
         let waiter = None;
         let mut posting = letter.take().map(|letter| Posting { letter, waiter });
-        let number = self.books().enter_at_once(&mut posting)?;
+        self.books().enter_at_once(&mut posting)?;
         *letter = posting.map(|posting| posting.letter);
-        Ok(number.is_some())
+        Ok(())
     }
 
     /// Takes a request back that nobody waits for any more. `kill`: its deadline, and how long after that its process is

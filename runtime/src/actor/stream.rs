@@ -136,8 +136,8 @@ impl<T: 'static, E: 'static> IntoFuture for StreamCall<T, E> {
 
     fn into_future(self) -> Self::IntoFuture {
         StreamFuture(Box::pin(async move {
-            let handle = self.0.handle().clone();
             let Prepared {
+                handle,
                 letter,
                 decode,
                 context,

@@ -281,7 +281,7 @@ impl Driver {
 
     /// Gives memory back if nothing has come or gone for a while.
     fn rest(&mut self, cx: &mut Context<'_>) {
-        let traffic = self.n_received + self.sender.n_queued();
+        let traffic = self.n_received + self.sender.n_sent();
         let Some(idle) = &mut self.idle else { return };
         if idle.poll(cx, traffic).is_ready() {
             self.inbox.release();

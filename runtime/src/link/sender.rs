@@ -66,6 +66,8 @@ struct Shared {
     /// Bytes ever queued, and of these the bytes written. Both only grow.
     n_queued: AtomicU64,
     n_written: AtomicU64,
+    /// Bytes that were written without being queued. Changed under the batch's lock.
+    n_through: AtomicU64,
     /// The transport was full when last written to; the driver waits for it to say otherwise.
     blocked: AtomicBool,
     /// The peer is to be woken for what was written; the driver will.
@@ -86,6 +88,7 @@ impl Sender {
             batch: Mutex::new(Batch::new(sink)),
             n_queued: AtomicU64::new(0),
             n_written: AtomicU64::new(0),
+            n_through: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             due: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -269,9 +272,9 @@ impl Sender {
         self.queued() > 0 || self.0.closed.load(Ordering::Acquire)
     }
 
-    /// How many bytes were ever queued.
-    pub(super) fn n_queued(&self) -> u64 {
-        self.0.n_queued.load(Ordering::Relaxed)
+    /// How many bytes were ever sent.
+    pub(super) fn n_sent(&self) -> u64 {
+        self.0.n_queued.load(Ordering::Relaxed) + self.0.n_through.load(Ordering::Relaxed)
     }
 
     /// Lets go of memory that is of use only while messages go.
@@ -293,8 +296,13 @@ impl Sender {
             return false;
         };
         let size = HEADER + body.len();
-        self.0.n_queued.fetch_add(size as u64, Ordering::Relaxed);
-        self.0.n_written.fetch_add(n as u64, Ordering::AcqRel);
+        if n < size {
+            self.0.n_queued.fetch_add(size as u64, Ordering::Relaxed);
+            self.0.n_written.fetch_add(n as u64, Ordering::AcqRel);
+        } else {
+            let before = self.0.n_through.load(Ordering::Relaxed);
+            self.0.n_through.store(before + size as u64, Ordering::Relaxed);
+        }
         let due = batch.is_due();
         drop(batch);
         self.0.blocked.store(n < size, Ordering::Release);

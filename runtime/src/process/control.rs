@@ -8,9 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::link::{self, Incoming};
 use crate::local::{Local, RuntimeId};
 use crate::wire::attach::{Attached, Payload};
-use crate::wire::control::{
-    Answer, Bequest, Context, Down, Exit, Fate, LinkId, Request, Settings, Ticket, Up,
-};
+use crate::wire::control::{Answer, Bequest, Context, Down, Exit, LinkId, Request, Settings, Ticket, Up};
 use crate::wire::frame::{Head, Kind};
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
@@ -21,6 +19,8 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
+
+use super::fate;
 
 /// A request of one of the host's own threads.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(crate) struct Answered {
     pub(crate) answer: Answer,
     pub(crate) fds: Vec<OwnedFd>,
     /// The fate of the link that the answer introduces.
-    pub(crate) fate: Option<oneshot::Receiver<Fate>>,
+    pub(crate) fate: Option<fate::Hearer>,
 }
 
 impl From<Answer> for Answered {
@@ -74,7 +74,7 @@ pub(crate) struct Remote {
 #[derive(Debug, Default)]
 struct Open {
     answers: HashMap<u64, oneshot::Sender<Result<Answered>>>,
-    fates: HashMap<LinkId, oneshot::Sender<Fate>>,
+    fates: HashMap<LinkId, fate::Teller>,
     monitors: HashMap<u64, mpsc::UnboundedSender<Exit>>,
 }
 
@@ -323,8 +323,7 @@ impl Remote {
             Down::Answer(id, answer) => self.answered(id, answer, fds),
             Down::Fate(link, fate) => {
                 if let Some(waiting) = self.lock().fates.remove(&link) {
-                    // Nobody waits where the link was closed in the meantime.
-                    let _ = waiting.send(fate);
+                    waiting.tell(fate);
                 }
             }
             Down::Exit(monitor, exit) => {
@@ -345,8 +344,8 @@ impl Remote {
             .ok()
             .and_then(Answer::introduced)
             .map(|introduced| {
-                let (sender, fate) = oneshot::channel();
-                open.fates.insert(introduced.link, sender);
+                let (teller, fate) = fate::channel();
+                open.fates.insert(introduced.link, teller);
                 fate
             });
         let Some(waiting) = open.answers.remove(&id) else {

@@ -15,6 +15,7 @@
 mod context;
 pub(crate) mod control;
 pub(crate) mod entry;
+pub(crate) mod fate;
 mod image;
 pub(crate) mod last_words;
 pub(crate) mod launch;

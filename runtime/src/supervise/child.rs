@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::decide::{self, Decider, Incarnation, Stage, Timer};
@@ -94,7 +93,7 @@ pub(crate) struct FirstLink {
     pub(super) introduced: Introduced,
     pub(super) slot: u32,
     pub(super) ours: Vec<OwnedFd>,
-    pub(super) fate: Option<oneshot::Receiver<crate::wire::control::Fate>>,
+    pub(super) fate: Option<crate::process::fate::Hearer>,
 }
 
 pub(crate) struct Supervisor {

@@ -7,11 +7,11 @@ use crate::error::{Error, ErrorKind};
 use crate::exit::{ExitReason, KillCause};
 use crate::link::{self, LinkKind};
 use crate::os::limits;
+use crate::process::fate;
 use crate::wire::control::{Answer, Attach, ChildId, Down, Fate, Introduced, LinkId, Salvage};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 use super::child::{Caller, FirstLink};
 use super::host::{Event, Host, Who, stopped};
@@ -29,7 +29,7 @@ pub(crate) struct Link {
 /// Who holds the client's end.
 enum Client {
     /// A thread of the host, until it is told.
-    Local(oneshot::Sender<Fate>),
+    Local(fate::Teller),
     Remote(Who, link::Sender),
 }
 
@@ -39,7 +39,7 @@ struct Pair {
     attach: Attach,
     ours: Vec<OwnedFd>,
     theirs: Vec<OwnedFd>,
-    fate: Option<oneshot::Receiver<Fate>>,
+    fate: Option<fate::Hearer>,
 }
 
 impl Host {
@@ -133,7 +133,7 @@ impl Host {
         let (client, fate) = match caller {
             Reply::Remote { who, control, .. } => (Client::Remote(*who, control.clone()), None),
             Reply::Local(_) => {
-                let (told, fate) = oneshot::channel();
+                let (told, fate) = fate::channel();
                 (Client::Local(told), Some(fate))
             }
         };
@@ -296,7 +296,7 @@ impl Link {
             salvage,
         };
         match self.client {
-            Client::Local(told) => drop(told.send(fate)),
+            Client::Local(told) => told.tell(fate),
             Client::Remote(_, control) => super::life::say(&control, &Down::Fate(id, fate), Vec::new()),
         }
     }

@@ -6,9 +6,10 @@ use crate::exit::{ExitReason, KillCause};
 use crate::link;
 use crate::process::StartMode;
 use crate::process::control::{Answered, Asked};
+use crate::process::fate;
 use crate::wire::attach::Payload;
 use crate::wire::control::{
-    Answer, BodyKind, Cap, ChildId, Context, Down, Exit, Fate, Info, Request, Target, Ticket, Up,
+    Answer, BodyKind, Cap, ChildId, Context, Down, Exit, Info, Request, Target, Ticket, Up,
 };
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -67,7 +68,7 @@ impl Reply {
         self,
         answer: Result<Answer>,
         fds: Vec<OwnedFd>,
-        fate: Option<oneshot::Receiver<Fate>>,
+        fate: Option<fate::Hearer>,
     ) -> bool {
         match self {
             Reply::Local(asker) => asker
