@@ -5,6 +5,7 @@
 
 use crate::error::{CallError, Error, ErrorKind, Result};
 use crate::exit::KillCause;
+use crate::local::RuntimeId;
 use crate::process::control;
 use crate::wire::attach::Payload;
 use crate::wire::codec;
@@ -106,7 +107,7 @@ impl Handle {
 
     /// The peer of the current runtime, where it is not known to be the first.
     #[cold]
-    fn other_peer(&self, runtime: tokio::runtime::Id) -> Result<Arc<Peer>> {
+    fn other_peer(&self, runtime: RuntimeId) -> Result<Arc<Peer>> {
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         let mut known = self.first.get().into_iter().chain(others.iter());
         if let Some(lease) = known.find(|lease| lease.peer().runtime() == runtime) {

@@ -17,6 +17,7 @@ use crate::exit::{ExitReason, KillCause};
 use crate::link::{self, Driver, Transport};
 use crate::process::StartMode;
 use crate::process::control::{self, Answered, heard};
+use crate::process::fate;
 use crate::process::page::Page;
 use crate::supervise::letters::{Estate, Progress};
 use crate::wire::attach::Payload;
@@ -83,7 +84,7 @@ struct Link {
 }
 
 enum Client {
-    Local(oneshot::Sender<Fate>),
+    Local(fate::Teller),
     Remote(ChildId, link::Sender),
 }
 
@@ -363,7 +364,7 @@ impl Plane {
         };
         let (client, fate) = match &reply {
             Reply::Local(..) => {
-                let (told, fate) = oneshot::channel();
+                let (told, fate) = fate::channel();
                 (Client::Local(told), Some(fate))
             }
             Reply::Remote { child, control, .. } => (Client::Remote(*child, control.clone()), None),
@@ -499,7 +500,7 @@ impl Reply {
         }
     }
 
-    fn deliver(self, answer: Answer, fate: Option<oneshot::Receiver<Fate>>) {
+    fn deliver(self, answer: Answer, fate: Option<fate::Hearer>) {
         match self {
             Reply::Local(_, asker) => {
                 let fds = Vec::new();
@@ -522,7 +523,7 @@ impl Client {
     fn hears(self, link: LinkId, fate: Fate) {
         match self {
             // Who held the link may have let it go.
-            Client::Local(told) => drop(told.send(fate)),
+            Client::Local(told) => told.tell(fate),
             Client::Remote(_, control) => say(&control, &Down::Fate(link, fate)),
         }
     }
