@@ -132,8 +132,8 @@ pub(in crate::link) fn open(end: End) -> io::Result<(Inflow, Outflow)> {
         socket,
         lots: Lots::new(side),
         shared,
-        // Whoever was given the other end has more to do before it writes.
-        for_bytes: Spin::from_the_second(),
+        // Many links carry one message, and then none.
+        for_bytes: Spin::after(2),
         for_room: Spin::new(),
         for_answer: Spin::new(),
         wanted: Arc::default(),

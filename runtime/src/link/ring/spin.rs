@@ -36,6 +36,8 @@ const LOOKS: u32 = 16;
 #[derive(Debug)]
 pub(super) struct Spin {
     possible: bool,
+    /// How much is to come before the first wait is spun.
+    until: u32,
     /// When the present wait began.
     began: Option<Instant>,
     /// The go before ended then: a task that ran between the two shows as a gap.
@@ -63,10 +65,10 @@ impl Spin {
         Spin::on(cpus::allowed())
     }
 
-    /// For what does not come at once: the first wait is slept.
-    pub(super) fn from_the_second() -> Self {
+    /// For what does not come one after another yet: nothing is spun for before so much has come.
+    pub(super) fn after(n: u32) -> Self {
         Spin {
-            skip: 1,
+            until: n,
             ..Spin::new()
         }
     }
@@ -74,6 +76,7 @@ impl Spin {
     fn on(n_cpus: usize) -> Self {
         Spin {
             possible: n_cpus > 1,
+            until: 0,
             began: None,
             rested: None,
             every: 1,
@@ -85,7 +88,7 @@ impl Spin {
 
     /// Looks for a moment, unless it does not pay.
     pub(super) fn go(&mut self, cx: &Context<'_>, is_there: impl Fn() -> bool) -> Go {
-        if !self.possible || (self.began.is_none() && self.is_skipped()) {
+        if !self.possible || self.until > 0 || (self.began.is_none() && self.is_skipped()) {
             return Go::Over;
         }
         let now = Instant::now();
@@ -131,6 +134,7 @@ impl Spin {
 
     /// What was waited for is there. It counts if it was spun for.
     pub(super) fn came(&mut self) {
+        self.until = self.until.saturating_sub(1);
         if self.began.take().is_some() {
             self.rested = None;
             self.every = 1;
@@ -212,6 +216,19 @@ mod tests {
         while spin.go(&cx, || true) == Go::Over {}
         spin.came();
         assert_eq!(spin.go(&cx, || true), Go::Hit);
+    }
+
+    #[test]
+    fn nothing_is_spun_for_before_enough_has_come() {
+        let mut spin = Spin {
+            until: 2,
+            ..Spin::on(2)
+        };
+        for _ in 0..2 {
+            (0..10).for_each(|_| assert_eq!(in_vain(&mut spin), 0));
+            spin.came();
+        }
+        assert!(in_vain(&mut spin) > 0);
     }
 
     #[test]
