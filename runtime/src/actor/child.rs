@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exit::ExitReason;
 use crate::link::{self, Driver, Transport};
 use crate::local::{Local, spawn_local};
+use crate::os::code;
 use crate::process::control::{self, Remote};
 use crate::process::page::{Page, Phase};
 use crate::process::{Newborn, StartMode};
@@ -22,6 +23,7 @@ use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{LocalSet, yield_now};
 
@@ -32,6 +34,9 @@ use super::row::{self, Entry};
 
 /// How many descriptors are heard of at once: a child has few, and the room for them is memory of its own.
 const IO_EVENTS: usize = 64;
+
+/// So long after its first message a process has come up.
+const SETTLED: Duration = Duration::from_millis(50);
 
 /// The exit code of a process that its host left.
 const ABANDONED: i32 = 70;
@@ -101,6 +106,7 @@ pub(crate) fn live(newborn: Newborn, worker: WorkerBody, observe: Observe) -> ! 
             title.set();
         }
         observe(birth, log);
+        spawn_local(settle());
     };
     let code = LocalSet::new().block_on(&runtime, async {
         match open_control(Transport::Socket(control)) {
@@ -167,6 +173,13 @@ pub(crate) async fn born(
     life.remote.said().await;
     crash::at(Point::Ending);
     code
+}
+
+/// Gives back the code that only the start needed.
+async fn settle() {
+    tokio::time::sleep(SETTLED).await;
+    // Where that is forbidden it stays.
+    let _ = code::give_back();
 }
 
 /// The control link, from the child's side.
