@@ -21,6 +21,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -108,12 +109,13 @@ pub(crate) fn live(newborn: Newborn, worker: WorkerBody, observe: Observe) -> ! 
         observe(birth, log);
         spawn_local(settle());
     };
-    let code = LocalSet::new().block_on(&runtime, async {
+    let life = boxed(|| async move {
         match open_control(Transport::Socket(control)) {
             Some(control) => born(control, page, mode, worker, employ).await,
             None => ABANDONED,
         }
     });
+    let code = LocalSet::new().block_on(&runtime, life);
     // What the user's tasks still hold is dropped, as at the end of any program: ends of channels say goodbye.
     runtime.shutdown_background();
     std::process::exit(code)
@@ -164,7 +166,8 @@ pub(crate) async fn born(
     if let Some(attach) = attach {
         life.early.borrow_mut().push((attach, fds));
     }
-    spawn_local(life.clone().listen(driver));
+    let listening = life.clone();
+    spawn_local(boxed(|| listening.listen(driver)));
     life.page.set_phase(Phase::Initialising);
     crash::at(Point::Initialising);
     let code = life.run(worker, input).await;
@@ -173,6 +176,13 @@ pub(crate) async fn born(
     life.remote.said().await;
     crash::at(Point::Ending);
     code
+}
+
+/// Makes a future where it stays: on its way through the runtime it would leave copies on the stack, whose pages are
+/// each child's own.
+#[inline(never)]
+fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::pin(make())
 }
 
 /// Gives back the code that only the start needed.
@@ -353,7 +363,8 @@ impl Life {
                 let port = Port::new(self.remote, attach, sender, settings);
                 self.ports.borrow_mut().push(port.clone());
                 crash::at(Point::Attached);
-                spawn_local(self.clone().receive(port, driver));
+                let life = self.clone();
+                spawn_local(boxed(|| life.receive(port, driver)));
             }
             Err(error) => {
                 tracing::error!(%error, "a link could not be opened");
