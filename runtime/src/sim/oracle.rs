@@ -47,6 +47,7 @@ struct Message {
     from: Pid,
     to: ChildId,
     tell: bool,
+    stream: bool,
     retries: u32,
     /// When it is no longer to begin.
     deadline: u64,
@@ -166,6 +167,21 @@ impl Oracle {
                 .is_some_and(|incarnation| incarnation.orderly)
     }
 
+    /// The actor is not started again.
+    pub(super) fn ends_for_good(&self, actor: ChildId) {
+        self.log(|| format!("{actor} ends for good"));
+        self.actors.borrow_mut().entry(actor).or_default().ended = true;
+    }
+
+    pub(super) fn has_ended(&self, actor: ChildId) -> bool {
+        self.actors.borrow().get(&actor).is_some_and(|actor| actor.ended)
+    }
+
+    /// A stream has no end of its own where its actor stops.
+    pub(super) fn is_stream(&self, id: Id) {
+        self.messages.borrow_mut()[id].stream = true;
+    }
+
     /// A message is about to be sent.
     pub(super) fn made(&self, from: Pid, to: ChildId, tell: bool, retries: u32, deadline: u64) -> Id {
         let mut messages = self.messages.borrow_mut();
@@ -173,6 +189,7 @@ impl Oracle {
             from,
             to,
             tell,
+            stream: false,
             retries,
             deadline,
             entry: None,
@@ -346,7 +363,7 @@ impl Oracle {
         }
         self.log(|| format!("message {id} was cancelled"));
         let message = &self.messages.borrow()[id];
-        if !message.settled && world.kernel.is_alive(message.from) && !world.is_over() {
+        if !message.settled && !message.stream && world.kernel.is_alive(message.from) && !world.is_over() {
             self.wrong(format_args!(
                 "message {id} was cancelled, and nobody asked for it"
             ));

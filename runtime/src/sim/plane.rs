@@ -449,14 +449,28 @@ impl Plane {
 
     /// Asks an actor to come to an orderly end, for good or to be started afresh.
     pub(super) fn stop(&self, id: ChildId, for_good: bool) {
-        if for_good && let Some(child) = self.children.borrow_mut().get_mut(&id) {
-            child.ended = true;
+        if for_good {
+            self.ends_for_good(id);
         }
         self.life(id, |life| {
             if !std::mem::replace(&mut life.asked, true) {
                 say(&life.control, &Down::Stop);
             }
         });
+    }
+
+    fn ends_for_good(&self, id: ChildId) {
+        self.oracle.ends_for_good(id);
+        let callers = match self.children.borrow_mut().get_mut(&id) {
+            Some(child) => {
+                child.ended = true;
+                std::mem::take(&mut child.callers)
+            }
+            None => return,
+        };
+        callers
+            .into_iter()
+            .for_each(|(reply, _)| reply.answer(Err(stopped(id))));
     }
 
     fn life<T>(&self, id: ChildId, act: impl FnOnce(&mut Life) -> T) -> Option<T> {

@@ -1,5 +1,6 @@
 //! What is said: each process that talks does so in several conversations at a time, one message after another in each.
 
+use futures::StreamExt;
 use futures::future::join_all;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -9,9 +10,10 @@ use tokio::sync::oneshot;
 
 use super::kernel::HOST;
 use super::oracle::Id;
-use super::subject::{ALONE, ALONE_FOR_LONG, Act, BESIDE, BESIDE_FOR_LONG, NAMES, Order};
+use super::subject::{ALONE, ALONE_FOR_LONG, Act, BESIDE, BESIDE_FOR_LONG, NAMES, Order, STREAM};
 use super::world::World;
 use crate::actor::call::{Call, Decoders, call};
+use crate::actor::stream::{CallStream, stream_call};
 use crate::error::CallError;
 use crate::local;
 use crate::wire::attach::Payload;
@@ -26,6 +28,8 @@ struct Sending {
     tell: bool,
     retries: u32,
     timeout: Option<u64>,
+    /// How long after that its process is killed.
+    grace: Option<u64>,
 }
 
 /// Talks until all has been said.
@@ -89,6 +93,7 @@ async fn say(world: &Rc<World>) {
         tell: false,
         retries: 0,
         timeout: None,
+        grace: None,
     };
     match rng.below(100) {
         0..40 => tell(world, Sending { tell: true, ..plain }).await,
@@ -134,8 +139,21 @@ async fn say(world: &Rc<World>) {
         }
         77..81 => take_back(world, plain).await,
         81..85 => {
-            let timeout = Some(rng.between(0, 10));
-            drop(ask_as(world, Sending { timeout, ..plain }).await);
+            let (timeout, grace) = (
+                Some(rng.between(0, 10)),
+                rng.chance(300).then(|| rng.between(0, 20)),
+            );
+            drop(
+                ask_as(
+                    world,
+                    Sending {
+                        timeout,
+                        grace,
+                        ..plain
+                    },
+                )
+                .await,
+            );
         }
         85..90 => {
             let (retries, tells) = (rng.between(1, 3) as u32, rng.chance(500));
@@ -165,6 +183,7 @@ async fn say(world: &Rc<World>) {
             .await,
         ),
         92..95 => through_another(world, slow).await,
+        95..97 => read(world, to).await,
         _ => {
             let n = rng.between(2, 12);
             let calls = (0..n).filter(|_| world.takes_turn()).map(|_| {
@@ -201,6 +220,7 @@ async fn through_another(world: &Rc<World>, method: u32) {
         tell: false,
         retries: 0,
         timeout: None,
+        grace: None,
     };
     drop(ask_as(world, sending).await);
 }
@@ -215,6 +235,7 @@ pub(super) async fn ask(world: &Rc<World>, actor: usize, method: u32, order: Ord
         tell: false,
         retries: 0,
         timeout: None,
+        grace: None,
     };
     drop(ask_as(world, sending).await);
 }
@@ -223,6 +244,9 @@ pub(super) async fn ask(world: &Rc<World>, actor: usize, method: u32, order: Ord
 pub(super) async fn probe(world: &Rc<World>) {
     let actors = world.actors.borrow().clone();
     for to in actors {
+        if world.oracle.has_ended(to) {
+            continue;
+        }
         let sending = Sending {
             to,
             method: ALONE,
@@ -230,6 +254,7 @@ pub(super) async fn probe(world: &Rc<World>) {
             tell: false,
             retries: 0,
             timeout: None,
+            grace: None,
         };
         if let Err(error) = ask_as(world, sending).await {
             world
@@ -238,6 +263,59 @@ pub(super) async fn probe(world: &Rc<World>) {
         }
     }
 }
+
+/// A stream, read to its end or not.
+async fn read(world: &Rc<World>, to: ChildId) {
+    let rng = &world.kernel.rng;
+    let (n_items, n_read) = (rng.between(0, 200), rng.between(0, 200));
+    let within = world.plane.settings.call_timeout.as_nanos() as u64;
+    let (from, deadline) = (world.kernel.current(), world.kernel.now() + within);
+    let id = world.oracle.made(from, to, false, 0, deadline);
+    world.oracle.is_stream(id);
+    let order = Order {
+        id,
+        act: Act::Yield(n_items),
+        padding: Vec::new(),
+    };
+    world
+        .oracle
+        .log(|| format!("process {from} reads stream {id} of {to}: {n_read} of {n_items}"));
+    let arguments = Payload::encode(|out| Ok(codec::encode(&order, out)?));
+    let call = stream_call(
+        &world.actor(to),
+        STREAM,
+        NAMES[STREAM as usize],
+        arguments,
+        DECODE,
+    );
+    let caller = Caller { world, id };
+    let mut items: CallStream<u64> = match sending(world, id, call.into_future()).await {
+        Ok(items) => items,
+        Err(error) => {
+            std::mem::forget(caller);
+            return world.oracle.returned(world, id, Some(&Err(error)));
+        }
+    };
+    for expected in 0..n_read {
+        match items.next().await {
+            Some(Ok(item)) if item == expected => {}
+            None if expected == n_items => break,
+            Some(Err(CallError::Died { begun: true, .. } | CallError::Stopped)) => break,
+            other if world.runs() => {
+                let what =
+                    format_args!("stream {id} of {n_items} yields {other:?} in the place of {expected}");
+                return world.oracle.wrong(what);
+            }
+            _ => return,
+        }
+    }
+    drop((caller, items));
+}
+
+const DECODE: Decoders<u64, u64> = Decoders {
+    value: |bytes| Ok(codec::decode_next(bytes)?),
+    error: |bytes| Ok(codec::decode_next(bytes)?),
+};
 
 fn prepare(world: &World, sending: Sending) -> (Id, Call<u64, u64>) {
     let rng = &world.kernel.rng;
@@ -248,6 +326,7 @@ fn prepare(world: &World, sending: Sending) -> (Id, Call<u64, u64>) {
         tell,
         retries,
         timeout,
+        grace,
     } = sending;
     let after = timeout.map(Duration::from_millis);
     let deadline = match tell {
@@ -273,12 +352,11 @@ fn prepare(world: &World, sending: Sending) -> (Id, Call<u64, u64>) {
         )
     });
     let arguments = Payload::encode(|out| Ok(codec::encode(&order, out)?));
-    let decode = Decoders {
-        value: |bytes| Ok(codec::decode_next(bytes)?),
-        error: |bytes| Ok(codec::decode_next(bytes)?),
-    };
     let actor = world.actor(to);
-    let call = call(&actor, method, NAMES[method as usize], arguments, decode).idempotent(retries);
+    let mut call = call(&actor, method, NAMES[method as usize], arguments, DECODE).idempotent(retries);
+    if let Some(grace) = grace {
+        call = call.kill_after(Duration::from_millis(grace));
+    }
     match after {
         Some(after) => (id, call.timeout(after)),
         None => (id, call),

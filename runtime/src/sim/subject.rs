@@ -3,6 +3,7 @@
 //! Both say to the oracle what they do, outside of the library.
 
 use futures::future::LocalBoxFuture;
+use futures::stream;
 use linkme::distributed_slice;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -40,6 +41,8 @@ pub(super) enum Act {
         order: Box<Order>,
     },
     Fail,
+    /// So many items.
+    Yield(u64),
     /// Dies of it.
     Die,
 }
@@ -51,7 +54,8 @@ pub(super) const ALONE: u32 = 0;
 pub(super) const BESIDE: u32 = 1;
 pub(super) const ALONE_FOR_LONG: u32 = 2;
 pub(super) const BESIDE_FOR_LONG: u32 = 3;
-pub(super) const NAMES: [&str; 4] = ["alone", "beside", "alone_for_long", "beside_for_long"];
+pub(super) const STREAM: u32 = 4;
+pub(super) const NAMES: [&str; 5] = ["alone", "beside", "alone_for_long", "beside_for_long", "stream"];
 
 impl Actor for Subject {
     const METHODS: &'static [Method<Self>] = &[
@@ -70,6 +74,10 @@ impl Actor for Subject {
         Method {
             name: NAMES[3],
             run: Run::SharedAsync(|_, invocation| in_time(invocation)),
+        },
+        Method {
+            name: NAMES[4],
+            run: Run::Shared(|_, invocation| items(invocation)),
         },
     ];
 
@@ -168,7 +176,7 @@ fn in_time(invocation: Invocation) -> LocalBoxFuture<'static, Outcome> {
         let (world, order) = (world(), order(&invocation));
         let running = Running::begin(&world, order.id);
         let outcome = match order.act {
-            Act::Nothing => succeeded(order.id),
+            Act::Nothing | Act::Yield(_) => succeeded(order.id),
             Act::Wait(millis) => {
                 tokio::time::sleep(Duration::from_millis(millis)).await;
                 succeeded(order.id)
@@ -191,6 +199,27 @@ fn in_time(invocation: Invocation) -> LocalBoxFuture<'static, Outcome> {
         running.end(&world);
         outcome
     })
+}
+
+fn items(invocation: Invocation) -> Outcome {
+    let (world, order) = (world(), order(&invocation));
+    let running = Running::begin(&world, order.id);
+    let n_items = match order.act {
+        Act::Yield(n_items) => n_items,
+        _ => 0,
+    };
+    let items = stream::unfold((0, running), move |(item, running)| async move {
+        let world = super::world::world();
+        if item == n_items {
+            running.end(&world);
+            return None;
+        }
+        if world.kernel.rng.chance(20) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Some((item, (item + 1, running)))
+    });
+    Outcome::stream(items, |item, out| Ok(codec::encode(item, out)?))
 }
 
 fn succeeded(id: Id) -> Outcome {

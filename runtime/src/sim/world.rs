@@ -258,7 +258,7 @@ impl World {
             .and_then(|talker| self.plane.pid(talker));
         let counts = &self.oracle.counts;
         counts.faults.set(counts.faults.get() + 1);
-        let what = rng.below(10);
+        let what = rng.below(11);
         self.oracle
             .log(|| format!("fault {what} of {actor}, {actor_pid:?}, {talker:?}"));
         match (what, actor_pid, talker) {
@@ -267,6 +267,9 @@ impl World {
             (5, _, Some(pid)) => self.kernel.kill(pid, true),
             (6, _, Some(pid)) => self.kernel.arm(pid, rng.between(0, 200)),
             (7, _, _) => self.plane.stop(actor, false),
+            (10, _, _) if actors.len() > 2 && !actors.iter().any(|actor| self.oracle.has_ended(*actor)) => {
+                self.plane.stop(actor, true);
+            }
             (8, _, _) => self.pause(rng.pick(&[PLANE, HOST]).unwrap_or(PLANE)),
             (_, pid, _) => self.pause(pid.unwrap_or(PLANE)),
         }
