@@ -61,6 +61,8 @@ struct Message {
     begun: Vec<Pid>,
     /// That in which it ended.
     ended: Option<Pid>,
+    /// How many died in the middle of it.
+    deaths: u32,
 }
 
 #[derive(Debug, Default)]
@@ -197,6 +199,7 @@ impl Oracle {
             settled: false,
             begun: Vec::new(),
             ended: None,
+            deaths: 0,
         });
         self.counts.sent.set(self.counts.sent.get() + 1);
         messages.len() - 1
@@ -265,6 +268,8 @@ impl Oracle {
                 Some(pid) if world.kernel.is_alive(*pid) => Some("began in a process that lives".to_owned()),
                 Some(_) => None,
             },
+            // A stream is not taken up again.
+            Err(CallError::Stopped) if message.stream => None,
             Err(CallError::Died { begun: false, .. } | CallError::Stopped) => {
                 let ended = self
                     .actors
@@ -322,6 +327,12 @@ impl Oracle {
             self.wrong(format_args!(
                 "message {id} begins in process {pid}, with {} retries, and has begun in {:?}",
                 message.retries, message.begun
+            ));
+        }
+        if message.deaths >= world.plane.settings.poisonous {
+            let deaths = message.deaths;
+            self.wrong(format_args!(
+                "message {id} begins, of which {deaths} processes have died"
             ));
         }
         if message.begun.contains(&pid) {
@@ -415,6 +426,10 @@ impl Oracle {
         let mut incarnations = self.incarnations.borrow_mut();
         let incarnation = incarnations.entry(pid).or_default();
         incarnation.dead = true;
+        let mut messages = self.messages.borrow_mut();
+        let running = incarnation.running.iter();
+        running.for_each(|id| messages[*id].deaths += 1);
+        drop(messages);
         if let (Some(actor), Between::Begin) = (incarnation.of, incarnation.between) {
             self.actors.borrow_mut().entry(actor).or_default().phantoms += 1;
         }

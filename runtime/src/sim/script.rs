@@ -1,5 +1,6 @@
 //! What is said: each process that talks does so in several conversations at a time, one message after another in each.
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::join_all;
 use std::future::{Future, poll_fn};
@@ -19,6 +20,9 @@ use crate::local;
 use crate::wire::attach::Payload;
 use crate::wire::codec;
 use crate::wire::control::ChildId;
+
+/// The largest message has so many bytes more than it needs.
+static PADDING: [u8; 100_000] = [0; 100_000];
 
 /// How a message is sent.
 struct Sending {
@@ -206,7 +210,7 @@ async fn through_another(world: &Rc<World>, method: u32) {
     let order = Order {
         id: 0,
         act: Act::Nothing,
-        padding: Vec::new(),
+        padding: Bytes::new(),
     };
     let act = Act::Ask {
         actor: next,
@@ -275,7 +279,7 @@ async fn read(world: &Rc<World>, to: ChildId) {
     let order = Order {
         id,
         act: Act::Yield(n_items),
-        padding: Vec::new(),
+        padding: Bytes::new(),
     };
     world
         .oracle
@@ -343,7 +347,7 @@ fn prepare(world: &World, sending: Sending) -> (Id, Call<u64, u64>) {
     let order = Order {
         id,
         act,
-        padding: vec![0; size],
+        padding: Bytes::from_static(&PADDING[..size]),
     };
     world.oracle.log(|| {
         format!(

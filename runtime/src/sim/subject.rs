@@ -2,6 +2,7 @@
 //!
 //! Both say to the oracle what they do, outside of the library.
 
+use bytes::Bytes;
 use futures::future::LocalBoxFuture;
 use futures::stream;
 use linkme::distributed_slice;
@@ -23,7 +24,7 @@ use crate::wire::codec;
 pub(super) struct Order {
     pub(super) id: Id,
     pub(super) act: Act,
-    pub(super) padding: Vec<u8>,
+    pub(super) padding: Bytes,
 }
 
 /// What its method does.

@@ -103,7 +103,7 @@ impl World {
             },
             poisonous: 3,
         };
-        let budget = 1100 + rng.between(0, 200);
+        let budget = 1040 + rng.between(0, 80);
         let mut faults: Vec<_> = (0..rng.between(6, 12)).map(|_| rng.between(50, budget)).collect();
         faults.sort_unstable();
         Rc::new(World {
@@ -171,6 +171,7 @@ impl World {
         if tokio::time::timeout(MOST, all_said).await.is_err() {
             self.oracle.wrong("it does not come to rest");
         }
+        self.kernel.disarm();
         tokio::time::sleep(Duration::from_secs(2)).await;
         if !self.oracle.is_wrong() {
             let world = world();
