@@ -2,7 +2,7 @@
 //!
 //! `&mut self` methods run alone, `&self` methods beside each other, and every message begins in the order in which it
 //! was read, whatever the kind of its method: only the first in the line asks for the lock. A message may skip the line
-//! while that is empty.
+//! while that is empty. It runs as far as it goes without waiting as it is read; what is left becomes a task.
 
 use crate::error::{Error, ErrorKind};
 use crate::exit::ExitReason;
@@ -269,8 +269,9 @@ impl<A: Actor> Serve for Room<A> {
         }
         let message = Rc::new(message);
         let counted = (self.queue.join(), Counted::one_of(&self.n_open));
-        let work = Work::spawn(self.in_turn(method, message.clone(), counted));
-        message.runs(work);
+        if let Some(work) = Work::start(self.in_turn(method, message.clone(), counted)) {
+            message.runs(work);
+        }
     }
 
     fn stop(self: Rc<Self>, reason: ExitReason) -> LocalBoxFuture<'static, ()> {

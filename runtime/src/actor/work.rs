@@ -8,7 +8,7 @@ use futures::future::LocalBoxFuture;
 use std::cell::{OnceCell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use super::room::guarded;
 
@@ -20,9 +20,23 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    /// Runs it as far as it goes without waiting. What is left of it then; `None`: it is done.
+    pub(crate) fn start(future: impl Future<Output = ()> + 'static) -> Option<Rc<Work>> {
+        let mut future: LocalBoxFuture<'static, ()> = Box::pin(future);
+        // The task polls it anew, whoever would have been woken until then.
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(()) => None,
+            Poll::Pending => Some(Work::run(future)),
+        }
+    }
+
     pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) -> Rc<Work> {
+        Work::run(Box::pin(future))
+    }
+
+    fn run(future: LocalBoxFuture<'static, ()>) -> Rc<Work> {
         let work = Rc::new(Work {
-            future: RefCell::new(Some(Box::pin(future))),
+            future: RefCell::new(Some(future)),
             task: OnceCell::new(),
         });
         let runs = work.clone();
