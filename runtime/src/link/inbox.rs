@@ -1,6 +1,7 @@
 //! What was read and is not yet parsed: the buffer, and the descriptors that came with it.
 //!
-//! Frames are views into the buffer. It is used again when the last view is gone, and replaced if one lives on. For a
+//! Frames are views into the buffer. It is used again when the last view is gone; while one lives on the rest of it is
+//! used, and then another, since most views are gone by the time that this one is full too. For a
 //! frame that is larger than the buffer there is one of the frame's size, filled by the kernel directly; behind it the
 //! usual size returns. One large buffer is kept for the next large frame, since fresh memory costs more than the copy
 //! into it; some smaller reads later it is let go.
@@ -45,6 +46,8 @@ pub(super) struct Inbox {
     frame: usize,
     /// The buffer is for one large frame.
     is_large: bool,
+    /// The usual one before this, of which views may live on.
+    spare: BytesMut,
     /// One that was, for the next, and how many smaller reads there were since.
     large: Option<BytesMut>,
     small_reads: u32,
@@ -61,6 +64,7 @@ impl Inbox {
             lost: VecDeque::new(),
             frame: 0,
             is_large: false,
+            spare: BytesMut::new(),
             large: None,
             small_reads: 0,
             first_reads: FIRST_READS,
@@ -138,18 +142,32 @@ impl Inbox {
             self.put_large_by();
             self.first_reads = self.first_reads.saturating_sub(1);
             let size = if self.first_reads > 0 { FIRST } else { BUFFER };
-            let usual = self.buf.try_reclaim(size) && self.buf.capacity() < 2 * BUFFER;
-            if !usual {
-                self.buf = BytesMut::with_capacity(size);
+            let is_free = self.buf.try_reclaim(size) || self.buf.capacity() >= LEAST_ROOM;
+            if !is_free || self.buf.capacity() >= 2 * BUFFER {
+                self.change(size);
             }
         } else if room < LEAST_ROOM || room < self.frame.saturating_sub(self.buf.len()) {
             self.replace(BUFFER);
         }
     }
 
+    /// Takes the other buffer, if that is free, or a new one.
+    fn change(&mut self, size: usize) {
+        let is_free = self.spare.try_reclaim(size) && self.spare.capacity() < 2 * BUFFER;
+        let next = match is_free {
+            true => std::mem::take(&mut self.spare),
+            false => BytesMut::with_capacity(size),
+        };
+        self.spare = std::mem::replace(&mut self.buf, next);
+        if self.spare.capacity() >= 2 * BUFFER {
+            self.spare = BytesMut::new();
+        }
+    }
+
     /// Lets go of the buffers, if there is nothing in them.
     pub(super) fn release(&mut self) {
         self.large = None;
+        self.spare = BytesMut::new();
         if self.buf.is_empty() {
             self.buf = BytesMut::new();
         }

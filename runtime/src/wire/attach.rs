@@ -17,6 +17,7 @@ use crate::wire::codec;
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -204,12 +205,48 @@ const SMALL: usize = 512;
 /// How much memory they share.
 const SHARED: usize = 16 << 10;
 
+/// How many such memories a thread keeps, to be used again when the messages in them are gone.
+const CHUNKS: usize = 8;
+
 /// The buffer that messages of this thread are encoded into, one at a time; a message within another gets a fresh one.
 struct Scratch(Vec<u8>);
 
 thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static SMALL_ONES: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    static SMALL_ONES: RefCell<SmallOnes> = RefCell::default();
+}
+
+/// Where small messages are.
+#[derive(Default)]
+struct SmallOnes {
+    /// For the next.
+    next: BytesMut,
+    /// Those that are full, the oldest first.
+    full: VecDeque<BytesMut>,
+}
+
+impl SmallOnes {
+    fn copy(&mut self, message: &[u8]) -> Bytes {
+        if self.next.capacity() < message.len() && !self.next.try_reclaim(SHARED) {
+            self.turn_over();
+        }
+        self.next.extend_from_slice(message);
+        self.next.split().freeze()
+    }
+
+    #[cold]
+    fn turn_over(&mut self) {
+        let free = self
+            .full
+            .front_mut()
+            .is_some_and(|oldest| oldest.try_reclaim(SHARED));
+        let next = if free { self.full.pop_front() } else { None };
+        let next = next.unwrap_or_else(|| BytesMut::with_capacity(SHARED));
+        self.full.push_back(std::mem::replace(&mut self.next, next));
+        if self.full.len() > CHUNKS {
+            self.full.pop_front();
+        }
+    }
 }
 
 impl Scratch {
@@ -222,13 +259,7 @@ impl Scratch {
         if self.0.len() > SMALL {
             return std::mem::take(&mut self.0).into();
         }
-        SMALL_ONES.with_borrow_mut(|small| {
-            if small.capacity() < self.0.len() && !small.try_reclaim(SHARED) {
-                *small = BytesMut::with_capacity(SHARED);
-            }
-            small.extend_from_slice(&self.0);
-            small.split().freeze()
-        })
+        SMALL_ONES.with_borrow_mut(|small| small.copy(&self.0))
     }
 }
 
@@ -409,6 +440,25 @@ mod tests {
 
     fn text(result: Result<impl std::fmt::Debug>) -> String {
         result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_memory_of_small_messages_is_used_again_when_they_are_gone() {
+        let mut small = SmallOnes::default();
+        let mut all = VecDeque::new();
+        let mut chunks = std::collections::BTreeSet::new();
+        for n in 0..100_000_usize {
+            let message = [n as u8; 100];
+            all.push_back((message, small.copy(&message)));
+            chunks.insert(small.next.as_ptr().addr() / SHARED);
+            // As many as a window of them has.
+            if all.len() > 500 {
+                let (message, bytes) = all.pop_front().unwrap();
+                assert_eq!(bytes, message[..]);
+            }
+        }
+        // Each may lie over two of these.
+        assert!(chunks.len() <= 2 * (CHUNKS + 1), "{}", chunks.len());
     }
 
     #[test]
