@@ -92,20 +92,25 @@ impl Books {
         conn.filter(|_| !is_leaving())
     }
 
-    /// Enters a message if there is room for it and nothing else to be seen to: its number. `None`, and `posting` left,
+    /// Enters a message if there is room for it and nothing else to be seen to: its number. `None`, and both left,
     /// otherwise.
-    pub(super) fn enter_at_once(&mut self, posting: &mut Option<Posting>) -> Result<Option<u64>> {
-        let (Some(conn), Some(first)) = (self.live(), posting.as_ref()) else {
+    pub(super) fn enter_at_once(
+        &mut self,
+        letter: &mut Option<Letter>,
+        waiter: &mut Option<Waiting>,
+    ) -> Result<Option<u64>> {
+        let (Some(conn), Some(new)) = (self.live(), letter.as_ref()) else {
             return Ok(None);
         };
-        conn.allows(&first.letter.body)?;
-        let may_be_dropped = conn.overflow == Overflow::DropOldest;
-        if may_be_dropped || conn.window.try_take(first.letter.cost()).is_err() {
+        conn.allows(&new.body)?;
+        if conn.overflow == Overflow::DropOldest || conn.window.try_take(new.cost()).is_err() {
             return Ok(None);
         }
         // Out and in again, where a clone would cost more.
         let conn = self.conn.take();
-        let number = conn.as_ref().and_then(|conn| self.enter_open(conn, posting));
+        let number = conn
+            .as_ref()
+            .and_then(|conn| self.enter_open(conn, letter, waiter));
         self.conn = conn;
         Ok(number)
     }
@@ -129,21 +134,30 @@ impl Books {
         if self.live().is_none() || !self.is_current(conn) {
             return None;
         }
-        self.enter_open(conn, posting)
+        let Posting { letter, mut waiter } = posting.take()?;
+        let mut letter = Some(letter);
+        let number = self.enter_open(conn, &mut letter, &mut waiter);
+        *posting = letter.map(|letter| Posting { letter, waiter });
+        number
     }
 
     /// The same where the connection is the current one and live.
-    fn enter_open(&mut self, conn: &Conn, posting: &mut Option<Posting>) -> Option<u64> {
-        let Posting { letter, mut waiter } = posting.take()?;
-        let mut head = letter.head();
+    fn enter_open(
+        &mut self,
+        conn: &Conn,
+        letter: &mut Option<Letter>,
+        waiter: &mut Option<Waiting>,
+    ) -> Option<u64> {
+        let mut head = letter.as_ref()?.head();
         let told = waiter.as_mut().and_then(|waiter| waiter.number.take());
         crash::at(Point::BeforeEntry);
-        head.seq = self.ledger.accept(letter, waiter);
+        head.seq = self.ledger.accept(letter.take()?, waiter.take());
         crash::at(Point::Entered);
         let body = &self.ledger.newest()?.body;
         if conn.sender.send(head, body, body.fds.clone()).is_err() {
-            let withdrawn = self.ledger.withdraw();
-            *posting = withdrawn.map(|(letter, waiter)| Posting { letter, waiter });
+            if let Some((back, waits)) = self.ledger.withdraw() {
+                (*letter, *waiter) = (Some(back), waits);
+            }
             return None;
         }
         crash::at(Point::Queued);

@@ -55,12 +55,13 @@ use super::peer::{Asked, CallContext};
 #[must_use = "a call is sent when it is awaited"]
 pub struct Call<T, E = Never> {
     handle: Arc<Handle>,
-    method: u32,
     name: &'static str,
-    arguments: Result<Payload>,
+    /// `None`: it was sent, or there is a fault.
+    letter: Option<Letter>,
+    /// Why there is nothing to send.
+    fault: Option<Error>,
     decode: Decoders<T, E>,
     timeout: Option<Duration>,
-    retries: u32,
     kill_after: Option<Duration>,
 }
 
@@ -73,31 +74,29 @@ pub struct Decoders<T, E> {
 
 /// The future of a [`Call`].
 #[must_use = "a call is sent when it is awaited"]
-pub struct CallFuture<T, E>(Stage<T, E>);
-
-/// How far a call has come.
-enum Stage<T, E> {
-    Made(Call<T, E>),
-    /// It was sent at once, and allocates nothing. The ref keeps the connection open.
-    Sent(Asked, Decoders<T, E>, #[allow(dead_code)] Arc<Handle>),
-    /// It has to wait before it can be sent, or is made within another.
-    Waits(BoxFuture<'static, Result<T, CallError<E>>>),
-    Over,
+pub struct CallFuture<T, E> {
+    /// Holds the ref, and so the connection, to the end.
+    call: Call<T, E>,
+    stage: Stage<Result<T, CallError<E>>>,
 }
 
 /// The future of a one-way message.
 #[must_use = "a message is sent when it is awaited"]
-pub struct Tell(Telling);
+pub struct Tell {
+    handle: Arc<Handle>,
+    letter: Option<Letter>,
+    fault: Option<Error>,
+    timeout: Option<Duration>,
+    stage: Stage<Result<(), CallError>>,
+}
 
-/// How far a one-way message has come.
-enum Telling {
-    Made {
-        handle: Arc<Handle>,
-        letter: Result<Letter>,
-        timeout: Option<Duration>,
-    },
-    /// It has to wait until it is accepted.
-    Waits(BoxFuture<'static, Result<(), CallError>>),
+/// How far a message has come.
+enum Stage<T> {
+    Made,
+    /// It was sent at once, and has allocated nothing.
+    Sent(Asked),
+    /// It has to wait before it can be sent, or is made within another.
+    Waits(BoxFuture<'static, T>),
     Over,
 }
 
@@ -115,14 +114,17 @@ pub fn call<M: Marker, T, E>(
         size if size > limit => Err(Error::too_large(size, limit)),
         _ => Ok(payload),
     });
+    let (letter, fault) = match arguments {
+        Ok(body) => (Some(Letter::request(method, body)), None),
+        Err(fault) => (None, Some(fault)),
+    };
     Call {
         handle: actor.handle().clone(),
-        method,
         name,
-        arguments,
+        letter,
+        fault,
         decode,
         timeout: None,
-        retries: 0,
         kill_after: None,
     }
 }
@@ -131,7 +133,9 @@ impl<T, E> Call<T, E> {
     /// It may run again, so often, if a process dies in the middle of it.
     #[doc(hidden)]
     pub fn idempotent(mut self, retries: u32) -> Self {
-        self.retries = retries;
+        if let Some(letter) = &mut self.letter {
+            letter.retries = retries;
+        }
         self
     }
 
@@ -157,14 +161,17 @@ impl<T, E> Call<T, E> {
     /// for it. An accepted message is handled: if the actor dies before it has begun, its next incarnation gets it, in
     /// its order. It is lost only where the process dies in the middle of it, or the actor ends for good: then it is a
     /// [dead letter](ActorRef::dead_letters).
-    pub fn tell(self) -> Tell {
-        let timeout = self.timeout;
-        let (handle, letter) = self.letter(false);
-        Tell(Telling::Made {
-            handle,
-            letter: letter.map(|(letter, _)| letter),
-            timeout,
-        })
+    pub fn tell(mut self) -> Tell {
+        if let Some(letter) = &mut self.letter {
+            letter.answered = false;
+        }
+        Tell {
+            handle: self.handle,
+            letter: self.letter,
+            fault: self.fault,
+            timeout: self.timeout,
+            stage: Stage::Made,
+        }
     }
 
     /// Sends it one-way if the actor is up and its mailbox has room at once.
@@ -173,24 +180,14 @@ impl<T, E> Call<T, E> {
     ///
     /// [`CallError::Full`] where it has not; nothing is sent then.
     pub fn try_tell(self) -> Result<(), CallError> {
-        let (handle, letter) = self.letter(false);
-        let (letter, _) = letter?;
+        let Tell {
+            handle,
+            letter,
+            fault,
+            ..
+        } = self.tell();
+        let letter = letter.ok_or_else(|| lost(fault))?;
         handle.peer().map_err(CallError::from_fault)?.try_tell(letter)
-    }
-
-    /// To whom it goes, the message, and how its answer is read.
-    #[allow(clippy::type_complexity, reason = "taken apart at once")]
-    fn letter(self, answered: bool) -> (Arc<Handle>, Result<(Letter, Decoders<T, E>)>) {
-        let letter = self.arguments.map(|body| Letter {
-            method: self.method,
-            body,
-            nested: false,
-            deadline: 0,
-            answered,
-            retries: self.retries,
-            keep: true,
-        });
-        (self.handle, letter.map(|letter| (letter, self.decode)))
     }
 }
 
@@ -199,36 +196,32 @@ impl<T: 'static, E: 'static> IntoFuture for Call<T, E> {
     type IntoFuture = CallFuture<T, E>;
 
     fn into_future(self) -> Self::IntoFuture {
-        CallFuture(Stage::Made(self))
+        CallFuture {
+            call: self,
+            stage: Stage::Made,
+        }
     }
 }
 
 impl<T: 'static, E: 'static> Call<T, E> {
     /// Sends it, at once if that can be.
-    fn begin(self, waiter: &Waker) -> Result<Begun<T, E>> {
-        let Prepared {
-            handle,
-            letter,
-            decode,
-            context,
-            after,
-        } = self.prepare()?;
-        let peer = handle.peer()?;
-        let mut letter = Some(letter);
-        if context.holds.is_none()
-            && let Some(mut asked) = peer.ask_at_once(&mut letter, context.grace, waiter)?
-        {
-            return Ok(match asked.look_for() {
-                Some(end) => Begun::Ended(read(end, &decode)),
-                None => Begun::Stage(Stage::Sent(asked, decode, handle)),
-            });
+    fn begin(&mut self, waiter: &Waker) -> Result<Begun<Result<T, CallError<E>>>> {
+        let Prepared { context, after } = self.prepare()?;
+        if context.holds.is_none() {
+            let (letter, grace) = (&mut self.letter, context.grace);
+            let asked = self
+                .handle
+                .with_peer(|peer| peer.ask_at_once(letter, grace, waiter))?;
+            if let Some(mut asked) = asked {
+                return Ok(match asked.look_for() {
+                    Some(end) => Begun::Ended(read(end, &self.decode)),
+                    None => Begun::Stage(Stage::Sent(asked)),
+                });
+            }
         }
+        let letter = self.letter.take().ok_or_else(|| lost(None))?;
+        let (peer, decode) = (self.handle.peer()?, self.decode);
         Ok(Begun::Stage(Stage::Waits(Box::pin(async move {
-            // A letter that is not left was sent.
-            let Some(letter) = letter else {
-                return Err(CallError::Other(going_down()));
-            };
-            let _open = handle;
             match tokio::time::timeout(after, peer.call(letter, context)).await {
                 Ok(end) => read(end, &decode),
                 Err(_) => Err(CallError::Timeout),
@@ -238,9 +231,14 @@ impl<T: 'static, E: 'static> Call<T, E> {
 }
 
 /// What became of a call at once.
-enum Begun<T, E> {
-    Ended(Result<T, CallError<E>>),
-    Stage(Stage<T, E>),
+enum Begun<T> {
+    Ended(T),
+    Stage(Stage<T>),
+}
+
+/// Why there is no letter.
+fn lost(fault: Option<Error>) -> Error {
+    fault.unwrap_or_else(going_down)
 }
 
 /// What a call came to.
@@ -258,19 +256,23 @@ pub(super) fn going_down() -> Error {
     )
 }
 
-/// A call as it is made.
-pub(super) struct Prepared<T, E> {
-    pub(super) handle: Arc<Handle>,
-    pub(super) letter: Letter,
-    pub(super) decode: Decoders<T, E>,
+/// What goes with a call as it is made.
+pub(super) struct Prepared {
     pub(super) context: CallContext,
     /// When it ends at the latest.
     pub(super) after: Duration,
 }
 
 impl<T, E> Call<T, E> {
+    pub(super) fn take_apart(self) -> (Arc<Handle>, Option<Letter>, Decoders<T, E>) {
+        (self.handle, self.letter, self.decode)
+    }
+
     /// What it inherits from the message that is handled here is added.
-    pub(super) fn prepare(self) -> Result<Prepared<T, E>> {
+    pub(super) fn prepare(&mut self) -> Result<Prepared> {
+        let Some(letter) = &mut self.letter else {
+            return Err(lost(self.fault.take()));
+        };
         let after = limit(self.timeout);
         let now = match after > PRECISE {
             true => clock::coarse(),
@@ -280,8 +282,6 @@ impl<T, E> Call<T, E> {
             grace: self.kill_after,
             holds: None,
         };
-        let (handle, letter) = self.letter(true);
-        let (mut letter, decode) = letter?;
         letter.deadline = now.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
         if let Some(current) = current::get() {
             letter.deadline = current.cap(letter.deadline);
@@ -291,11 +291,8 @@ impl<T, E> Call<T, E> {
             }
         }
         Ok(Prepared {
-            handle,
-            after: Duration::from_nanos(letter.deadline.saturating_sub(now)),
-            letter,
-            decode,
             context,
+            after: Duration::from_nanos(letter.deadline.saturating_sub(now)),
         })
     }
 }
@@ -311,28 +308,47 @@ impl<T: 'static, E: 'static> Future for CallFuture<T, E> {
     type Output = Result<T, CallError<E>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if matches!(self.0, Stage::Made(_))
-            && let Stage::Made(call) = std::mem::replace(&mut self.0, Stage::Over)
-        {
+        let CallFuture { call, stage } = &mut *self;
+        if let Stage::Made = stage {
+            *stage = Stage::Over;
             match call.begin(cx.waker()).map_err(CallError::from_fault)? {
                 Begun::Ended(end) => return Poll::Ready(end),
-                Begun::Stage(stage) => self.0 = stage,
+                Begun::Stage(next) => *stage = next,
             }
-            if matches!(self.0, Stage::Sent(..)) {
+            if let Stage::Sent(_) = stage {
                 // It will be woken.
                 return Poll::Pending;
             }
         }
-        let end = match &mut self.0 {
-            Stage::Sent(asked, decode, _) => {
-                let end = ready!(Pin::new(asked).poll(cx));
-                read(end, decode)
-            }
+        let end = match stage {
+            Stage::Sent(asked) => read(ready!(Pin::new(asked).poll(cx)), &call.decode),
             Stage::Waits(waits) => ready!(waits.as_mut().poll(cx)),
-            Stage::Made(_) | Stage::Over => panic!("a call was polled after its end"),
+            Stage::Made | Stage::Over => panic!("a call was polled after its end"),
         };
-        self.0 = Stage::Over;
+        *stage = Stage::Over;
         Poll::Ready(end)
+    }
+}
+
+impl Tell {
+    /// Sends it at once, if that can be; whether it has to wait.
+    fn begin(&mut self) -> Result<bool> {
+        if self.letter.is_none() {
+            return Err(lost(self.fault.take()));
+        }
+        let letter = &mut self.letter;
+        self.handle.with_peer(|peer| peer.tell_at_once(letter))?;
+        let Some(letter) = self.letter.take() else {
+            return Ok(false);
+        };
+        let (peer, after) = (self.handle.peer()?, limit(self.timeout));
+        self.stage = Stage::Waits(Box::pin(async move {
+            match tokio::time::timeout(after, peer.tell(letter)).await {
+                Ok(done) => done.map_err(CallError::from_fault),
+                Err(_) => Err(CallError::Timeout),
+            }
+        }));
+        Ok(true)
     }
 }
 
@@ -340,32 +356,17 @@ impl Future for Tell {
     type Output = Result<(), CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if matches!(self.0, Telling::Made { .. })
-            && let Telling::Made {
-                handle,
-                letter,
-                timeout,
-            } = std::mem::replace(&mut self.0, Telling::Over)
-        {
-            let mut letter = Some(letter?);
-            handle.with_peer(|peer| peer.tell_at_once(&mut letter))?;
-            let Some(letter) = letter else {
+        if let Stage::Made = self.stage {
+            self.stage = Stage::Over;
+            if !self.begin()? {
                 return Poll::Ready(Ok(()));
-            };
-            let peer = handle.peer()?;
-            self.0 = Telling::Waits(Box::pin(async move {
-                let _open = handle;
-                match tokio::time::timeout(limit(timeout), peer.tell(letter)).await {
-                    Ok(done) => done.map_err(CallError::from_fault),
-                    Err(_) => Err(CallError::Timeout),
-                }
-            }));
+            }
         }
-        let end = match &mut self.0 {
-            Telling::Waits(waits) => ready!(waits.as_mut().poll(cx)),
-            Telling::Made { .. } | Telling::Over => panic!("a message was polled after its end"),
+        let end = match &mut self.stage {
+            Stage::Waits(waits) => ready!(waits.as_mut().poll(cx)),
+            _ => panic!("a message was polled after its end"),
         };
-        self.0 = Telling::Over;
+        self.stage = Stage::Over;
         Poll::Ready(end)
     }
 }
@@ -378,6 +379,14 @@ impl<T, E> fmt::Debug for Call<T, E> {
             .finish_non_exhaustive()
     }
 }
+
+impl<T, E> Clone for Decoders<T, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, E> Copy for Decoders<T, E> {}
 
 impl<T, E> fmt::Debug for Decoders<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

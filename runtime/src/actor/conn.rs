@@ -74,11 +74,17 @@ pub(crate) enum Reply {
     Value(Payload, u64),
     Failed(Payload),
     Fault(Error),
-    Died {
-        reason: ExitReason,
-        begun: bool,
-        salvage: Option<Salvage>,
-    },
+    /// Apart, so that answers are small.
+    Died(Box<Death>),
+}
+
+/// A call ended with its actor.
+#[derive(Debug)]
+pub(crate) struct Death {
+    pub(crate) reason: ExitReason,
+    pub(crate) begun: bool,
+    /// What a worker left of the chunk that it was on.
+    pub(crate) salvage: Option<Salvage>,
 }
 
 impl Conn {
@@ -306,7 +312,10 @@ impl Reply {
                 .decode(error)
                 .map_or_else(CallError::Other, CallError::Failed)),
             Reply::Fault(error) => Err(CallError::from_fault(error)),
-            Reply::Died { reason, begun, .. } => Err(CallError::Died { reason, begun }),
+            Reply::Died(death) => Err(CallError::Died {
+                reason: death.reason,
+                begun: death.begun,
+            }),
         }
     }
 }

@@ -38,6 +38,21 @@ pub(crate) struct Letter {
     pub(crate) keep: bool,
 }
 
+impl Letter {
+    /// One that is answered, and goes to the next incarnation if it had not begun.
+    pub(crate) fn request(method: u32, body: Payload) -> Letter {
+        Letter {
+            method,
+            body,
+            nested: false,
+            deadline: 0,
+            answered: true,
+            retries: 0,
+            keep: true,
+        }
+    }
+}
+
 /// The books; `W` is whoever waits for an answer.
 #[derive(Debug)]
 pub(crate) struct Ledger<W> {

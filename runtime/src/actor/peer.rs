@@ -43,7 +43,7 @@ use std::time::Duration;
 use super::alarm::Alarm;
 use super::answer::{self, Silence};
 use super::books::{self, Books, Posting, Waiting};
-use super::conn::{self, Answer, Conn, Reply};
+use super::conn::{self, Answer, Conn, Death, Reply};
 use super::ledger::{Letter, Obituary, Verdict};
 use super::row::{self, Entry};
 use super::stream::{self, Inflow};
@@ -183,41 +183,27 @@ impl Peer {
         grace: Option<Duration>,
         waiter: &Waker,
     ) -> Result<Option<Asked>> {
-        let Some(asking) = letter.take() else {
-            return Ok(None);
-        };
-        let deadline = asking.deadline;
+        let deadline = letter.as_ref().map_or(0, |letter| letter.deadline);
         let (answer, answered) = answer::channel(Some(waiter));
-        let mut posting = Some(Posting {
-            letter: asking,
-            waiter: Some(Waiting::new(answer, None)),
-        });
-        match self.books().enter_at_once(&mut posting)? {
-            Some(number) => {
-                self.alarm.set(deadline);
-                Ok(Some(Asked {
-                    peer: self.clone(),
-                    number,
-                    kill: grace.map(|grace| (deadline, grace)),
-                    answered,
-                    ended: false,
-                }))
+        // Outlives the receiver: whoever is not sent wakes nobody.
+        let mut waiting = Some(Waiting::new(answer, None));
+        let entered = self.books().enter_at_once(letter, &mut waiting)?;
+        Ok(entered.map(|number| {
+            self.alarm.set(deadline);
+            Asked {
+                peer: self.clone(),
+                number,
+                kill: grace.map(|grace| (deadline, grace)),
+                answered,
+                ended: false,
             }
-            None => {
-                *letter = posting.map(|posting| posting.letter);
-                Ok(None)
-            }
-        }
+        }))
     }
 
     /// Sends a message that nobody waits for, if there is room for it and nothing else to be seen to. `letter` is left
     /// otherwise.
     pub(crate) fn tell_at_once(&self, letter: &mut Option<Letter>) -> Result<()> {
-        let waiter = None;
-        let mut posting = letter.take().map(|letter| Posting { letter, waiter });
-        self.books().enter_at_once(&mut posting)?;
-        *letter = posting.map(|posting| posting.letter);
-        Ok(())
+        self.books().enter_at_once(letter, &mut None).map(drop)
     }
 
     /// Takes a request back that nobody waits for any more. `kill`: its deadline, and how long after that its process is
@@ -347,10 +333,11 @@ impl Peer {
     }
 
     async fn post(self: &Arc<Self>, letter: Letter, waiter: Option<Waiting>) -> Result<Number> {
-        let mut posting = Some(Posting { letter, waiter });
-        if let Some(number) = self.books().enter_at_once(&mut posting)? {
+        let (mut letter, mut waiter) = (Some(letter), waiter);
+        if let Some(number) = self.books().enter_at_once(&mut letter, &mut waiter)? {
             return Ok(Number::Now(number));
         }
+        let posting = letter.map(|letter| Posting { letter, waiter });
         // Boxed, as are the other rare ways of a call: what every call moves about stays small.
         Box::pin(self.post_in_turn(posting)).await
     }
@@ -546,11 +533,11 @@ impl Peer {
         drop(books);
         for Posting { letter, waiter } in left {
             match (waiter, &death) {
-                (Some(waiter), Some(reason)) => waiter.end(Reply::Died {
+                (Some(waiter), Some(reason)) => waiter.end(Reply::Died(Box::new(Death {
                     reason: reason.clone(),
                     begun: false,
                     salvage: None,
-                }),
+                }))),
                 (Some(waiter), None) => waiter.end(Reply::Fault(error.clone())),
                 (None, _) => self.report(letter.method, DeadCause::Undeliverable(error.to_string())),
             }
@@ -685,11 +672,11 @@ impl Peer {
 
     fn pronounce(&self, verdict: Verdict<Waiting>, fate: &Fate) {
         let died = |waiter: Waiting, number, begun| {
-            waiter.end(Reply::Died {
+            waiter.end(Reply::Died(Box::new(Death {
                 reason: fate.reason.clone(),
                 begun,
                 salvage: fate.salvage.clone().filter(|salvage| salvage.seq == number),
-            });
+            })));
         };
         match verdict {
             Verdict::Died {

@@ -136,13 +136,10 @@ impl<T: 'static, E: 'static> IntoFuture for StreamCall<T, E> {
 
     fn into_future(self) -> Self::IntoFuture {
         StreamFuture(Box::pin(async move {
-            let Prepared {
-                handle,
-                letter,
-                decode,
-                context,
-                after,
-            } = self.0.prepare().map_err(CallError::Other)?;
+            let mut call = self.0;
+            let Prepared { context, after } = call.prepare().map_err(CallError::Other)?;
+            let (handle, letter, decode) = call.take_apart();
+            let letter = letter.ok_or_else(|| CallError::Other(going_down()))?;
             let inflow = Arc::new(Inflow::new());
             let peer = handle.peer().map_err(CallError::from_fault)?;
             let begun = tokio::time::timeout(after, peer.stream(letter, context, inflow.clone())).await;

@@ -1,7 +1,7 @@
 //! One chunk: items on their way to a worker, and what came of each.
 
 use crate::actor::chunk::ItemKind;
-use crate::actor::conn::{Answer, Reply};
+use crate::actor::conn::{Answer, Death, Reply};
 use crate::actor::contract::Task;
 use crate::error::{Error, Result, TaskError};
 use crate::exit::ExitReason;
@@ -92,7 +92,8 @@ pub(super) fn sort<T: Task, K>(
         }
         Reply::Fault(error) => sorted.fail(kept, &error),
         Reply::Failed(_) => sorted.fail(kept, &Error::msg("the worker failed as only an actor can")),
-        Reply::Died { reason, salvage, .. } => {
+        Reply::Died(death) => {
+            let Death { reason, salvage, .. } = *death;
             let begun = salvage.as_ref().map_or(0, |salvage| salvage.begun);
             let overdue = salvage.as_ref().is_some_and(|salvage| salvage.overdue);
             if let Some(salvage) = salvage {
