@@ -13,7 +13,6 @@ use crate::error::{CallError, Error, Result};
 use crate::exit::ExitReason;
 use crate::link::credit::{Credit, Window};
 use crate::link::{self, Driver};
-use crate::local;
 use crate::process::control::{self, Answered};
 use crate::process::fate;
 use crate::wire::attach::Payload;
@@ -253,23 +252,16 @@ impl Drop for Driven {
 pub(super) async fn drive(peer: Arc<Peer>, conn: Arc<Conn>) {
     let driven = Driven { peer, conn };
     let fate = serve(&driven).await;
-    let mut driver = lock(&driven.conn.driver).take();
+    let driver = lock(&driven.conn.driver).take();
     if let Some(fate) = fate {
-        let drained = driver.as_mut().map(|driver| driver.drain().frames);
+        let drained = driver.map(|mut driver| driver.drain().frames);
         for frame in drained.into_iter().flatten() {
             // A dead process can no longer be blamed for what it wrote.
             let _ = driven.peer.hear(&driven.conn, frame);
         }
         driven.end(Some(fate));
-        local::spawn(take_down(driver));
         driven.peer.recover().await;
     }
-}
-
-/// Closes and unmaps a link, which takes longer than those should wait who hear of the death.
-async fn take_down(driver: Option<Driver>) {
-    tokio::task::yield_now().await;
-    drop(driver);
 }
 
 /// Moves frames until the actor is dead; `None`: nobody holds the connection any more.
