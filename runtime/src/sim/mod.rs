@@ -27,7 +27,7 @@ use std::time::Instant;
 use world::{Outcome, run};
 
 /// How many seeds are run where `PROCESSION_SIM_SEEDS` says nothing.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 100;
 
 /// What each run must at least have had to be one.
 const LEAST_SENT: u64 = 1000;
