@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tests::deadline::holds_within;
 use tests::oracle::{Flow, Heard, Mode, Oracle, Sending, Sum};
-use tests::{Counts, Marker, proc};
+use tests::{Counts, Marker, proc, until};
 
 /// The words of the oracle: how many lives the sender had, and behind it the pid of each.
 const LIVES: usize = 0;
@@ -319,6 +319,12 @@ async fn main() -> Result<()> {
     let first = spawned(|| Receiver::spec(path.clone()).name("first").spawn()).await?;
     first.stop().await?;
     drop((first, oracle));
+    // The fork server may have been killed in the middle of the spare.
+    until("there is a fork server and nothing else", || {
+        let now = Counts::now();
+        now.children == 1 && now.zombies == 0
+    })
+    .await;
     let before = Counts::now();
     // The oracle's own descriptor.
     let before = Counts {
