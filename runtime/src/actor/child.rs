@@ -10,7 +10,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exit::ExitReason;
 use crate::link::{self, Driver, Transport};
 use crate::local::{Local, spawn_local};
-use crate::os::code;
 use crate::process::control::{self, Remote};
 use crate::process::page::{Page, Phase};
 use crate::process::{Newborn, StartMode};
@@ -24,7 +23,6 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{LocalSet, yield_now};
 
@@ -35,9 +33,6 @@ use super::row::{self, Entry};
 
 /// How many descriptors are heard of at once: a child has few, and the room for them is memory of its own.
 const IO_EVENTS: usize = 64;
-
-/// So long after its first message a process has come up.
-const SETTLED: Duration = Duration::from_millis(50);
 
 /// The exit code of a process that its host left.
 const ABANDONED: i32 = 70;
@@ -107,7 +102,6 @@ pub(crate) fn live(newborn: Newborn, worker: WorkerBody, observe: Observe) -> ! 
             title.set();
         }
         observe(birth, log);
-        spawn_local(settle());
     };
     let life = boxed(|| async move {
         match open_control(Transport::Socket(control)) {
@@ -183,13 +177,6 @@ pub(crate) async fn born(
 #[inline(never)]
 fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
     Box::pin(make())
-}
-
-/// Gives back the code that only the start needed.
-async fn settle() {
-    tokio::time::sleep(SETTLED).await;
-    // Where that is forbidden it stays.
-    let _ = code::give_back();
 }
 
 /// The control link, from the child's side.

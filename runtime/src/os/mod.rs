@@ -7,7 +7,6 @@
 
 pub(crate) mod clock;
 pub(crate) mod clone;
-pub(crate) mod code;
 pub(crate) mod cpus;
 pub(crate) mod credentials;
 pub(crate) mod descriptors;
