@@ -135,7 +135,10 @@ fn zero_copy_has_its_array_in_memory_once() {
         };
         let (before, after) = (memory("before:"), memory("after:"));
         // Both are rounded.
-        assert!((before + MIB - 1..before + 2 * MIB).contains(&after), "{written:#?}");
+        assert!(
+            (before + MIB - 1..before + 2 * MIB).contains(&after),
+            "{written:#?}"
+        );
         assert!(written.stderr.is_empty(), "{written:#?}");
     }
 }
