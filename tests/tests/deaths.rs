@@ -78,6 +78,8 @@ impl Busy {
         fault.strike();
     }
     async fn strike_in_a_moment(&mut self, fault: Fault, at: Marker) {
+        // While it waits, what was answered before is handed to the kernel.
+        tokio::task::yield_now().await;
         at.reached(1).await;
         fault.strike();
     }
