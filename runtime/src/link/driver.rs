@@ -85,6 +85,7 @@ impl Driver {
         }
         loop {
             if self.state == State::Broken {
+                self.sever();
                 return Poll::Ready(None);
             }
             if let Some(error) = self.found.take() {
@@ -292,9 +293,10 @@ impl Driver {
         }
     }
 
+    /// Closed when it is polled again, or dropped: first its owner says why, or the peer's word of the end would be there
+    /// before that.
     fn fail(&mut self, error: LinkError) -> Poll<Option<Result<Incoming, LinkError>>> {
         self.state = State::Broken;
-        self.sever();
         Poll::Ready(Some(Err(error)))
     }
 
