@@ -36,6 +36,8 @@ pub(crate) struct Letter {
     pub(crate) retries: u32,
     /// Whether it goes to the next incarnation by itself if it had not begun.
     pub(crate) keep: bool,
+    /// How many incarnations in a row died of it.
+    pub(crate) deaths: u32,
 }
 
 impl Letter {
@@ -49,6 +51,7 @@ impl Letter {
             answered: true,
             retries: 0,
             keep: true,
+            deaths: 0,
         }
     }
 }
@@ -75,8 +78,6 @@ struct Entry<W> {
     letter: Letter,
     waiter: Option<W>,
     begun: bool,
-    /// How many incarnations in a row died of it.
-    deaths: u32,
 }
 
 /// What an incarnation had done when it died, on one link.
@@ -138,7 +139,6 @@ impl<W> Ledger<W> {
             letter,
             waiter,
             begun: false,
-            deaths: 0,
         }));
         self.last
     }
@@ -367,19 +367,19 @@ impl<W> Entry<W> {
         }
         let unfinished = obituary.unfinished.map(|numbers| numbers.contains(&number));
         if self.letter.retries > 0 {
-            self.deaths += u32::from(unfinished != Some(false) && !obituary.orderly);
-            if self.deaths < poisonous {
+            self.letter.deaths += u32::from(unfinished != Some(false) && !obituary.orderly);
+            if self.letter.deaths < poisonous {
                 self.letter.retries -= 1;
                 self.begun = false;
                 return Ok(self);
             }
         }
         Err(match self.waiter {
-            _ if self.deaths >= poisonous => Some(Verdict::Poisonous {
+            _ if self.letter.deaths >= poisonous => Some(Verdict::Poisonous {
                 number,
                 method: self.letter.method,
                 waiter: self.waiter,
-                deaths: self.deaths,
+                deaths: self.letter.deaths,
             }),
             Some(waiter) => Some(Verdict::Died {
                 number,
@@ -406,6 +406,7 @@ mod tests {
             answered,
             retries,
             keep,
+            deaths: 0,
         }
     }
 

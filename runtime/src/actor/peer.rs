@@ -535,7 +535,8 @@ impl Peer {
             match (waiter, &death) {
                 (Some(waiter), Some(reason)) => waiter.end(Reply::Died(Box::new(Death {
                     reason: reason.clone(),
-                    begun: false,
+                    // One that may run again has begun where a process died of it.
+                    begun: letter.deaths > 0,
                     salvage: None,
                 }))),
                 (Some(waiter), None) => waiter.end(Reply::Fault(error.clone())),

@@ -211,6 +211,7 @@ impl Turn {
                 answered: true,
                 retries: 0,
                 keep: false,
+                deaths: 0,
             };
             // Returned before it had begun: its replacement gets it.
             if let Some(answer) = self.handle.peer()?.call(letter, CallContext::default()).await? {

@@ -265,6 +265,7 @@ fn send(bequest: Bequest, progress: Progress) {
                 answered: false,
                 retries: letter.retries,
                 keep: true,
+                deaths: 0,
             };
             let sent = match &lease {
                 Ok(lease) => lease.peer().tell(letter).await,
