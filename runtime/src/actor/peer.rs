@@ -747,6 +747,7 @@ impl Peer {
                     method: letter.method,
                     body: letter.body.clone(),
                     retries: letter.retries,
+                    deaths: letter.deaths,
                 });
             }
         }

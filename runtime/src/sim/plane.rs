@@ -408,6 +408,7 @@ impl Plane {
             let progress = Progress {
                 begun,
                 unfinished: unfinished.clone(),
+                reason: reason.clone(),
             };
             let client = cut.client.who();
             self.estate.borrow_mut().link_was_cut(*link, client, progress);

@@ -11,7 +11,7 @@
 use crate::actor::ledger::Letter;
 use crate::actor::peer::Lease;
 use crate::actor::row::{self, Entry};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exit::ExitReason;
 use crate::local::spawn_local;
 use crate::process::control;
@@ -52,12 +52,14 @@ pub(crate) struct Estate<C = Who> {
 }
 
 /// How far a process had come with what was sent over a link.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Progress {
     /// The number of the last message that had begun.
     pub(crate) begun: u64,
     /// Of these, the ones that had not ended; `None`: they were too many to be named.
     pub(crate) unfinished: Option<Vec<u64>>,
+    /// Why it died, if it did.
+    pub(crate) reason: ExitReason,
 }
 
 impl DeadLetters {
@@ -195,7 +197,7 @@ impl<C: PartialEq> Estate<C> {
                 // A link that is neither open nor was cut was closed when all that came over it was done.
                 None => send_unsent(bequest),
             },
-            None => send(bequest, Progress::default()),
+            None => send(bequest, Progress::done_up_to(0)),
         }
     }
 
@@ -222,6 +224,14 @@ impl<C: PartialEq> Estate<C> {
 }
 
 impl Progress {
+    fn done_up_to(begun: u64) -> Progress {
+        Progress {
+            begun,
+            unfinished: Some(Vec::new()),
+            reason: ExitReason::Shutdown,
+        }
+    }
+
     /// A message as it is to be sent again, if it is.
     fn left(&self, letter: Bequeathed) -> Option<Bequeathed> {
         if letter.number > self.begun {
@@ -229,16 +239,20 @@ impl Progress {
         }
         let ended = |numbers: &Vec<u64>| !numbers.contains(&letter.number);
         let retries = letter.retries.checked_sub(1)?;
+        let deaths = letter.deaths + u32::from(!self.reason.is_normal());
         let may_have_ended = self.unfinished.as_ref().is_some_and(ended);
-        (!may_have_ended).then_some(Bequeathed { retries, ..letter })
+        (!may_have_ended).then_some(Bequeathed {
+            retries,
+            deaths,
+            ..letter
+        })
     }
 }
 
 /// The link was closed in order: only what was never sent over it is left.
 fn send_unsent(bequest: Bequest) {
     let begun = bequest.sent;
-    let unfinished = Some(Vec::new());
-    send(bequest, Progress { begun, unfinished });
+    send(bequest, Progress::done_up_to(begun));
 }
 
 /// Sends what is left to the next incarnation.
@@ -255,8 +269,14 @@ fn send(bequest: Bequest, progress: Progress) {
     }
     spawn_local(async move {
         let lease = Lease::of(&target, row);
+        let poisonous = control::client().settings().poisonous;
         for letter in left {
-            let method = letter.method;
+            let (method, deaths) = (letter.method, letter.deaths);
+            if deaths >= poisonous {
+                let reason = progress.reason.clone();
+                report(&target, row, method, DeadCause::Poisonous { deaths, reason });
+                continue;
+            }
             let letter = Letter {
                 method,
                 body: letter.body,
@@ -265,25 +285,25 @@ fn send(bequest: Bequest, progress: Progress) {
                 answered: false,
                 retries: letter.retries,
                 keep: true,
-                deaths: 0,
+                deaths,
             };
             let sent = match &lease {
                 Ok(lease) => lease.peer().tell(letter).await,
                 Err(error) => Err(error.clone()),
             };
             if let Err(error) = sent {
-                undelivered(&target, row, method, &error);
+                report(&target, row, method, DeadCause::Undeliverable(error.to_string()));
             }
         }
     });
 }
 
-fn undelivered(target: &Target, row: u32, method: u32, error: &Error) {
+fn report(target: &Target, row: u32, method: u32, cause: DeadCause) {
     control::client().tell(Request::DeadLetter(DeadReport {
         target: target.clone(),
         row,
         method,
-        cause: DeadCause::Undeliverable(error.to_string()),
+        cause,
     }));
 }
 

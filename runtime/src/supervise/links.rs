@@ -181,7 +181,7 @@ impl Host {
     pub(super) fn cut_links(&mut self, life: &Life, reason: &ExitReason) {
         for (id, _) in &life.links {
             if let Some(link) = self.links.remove(id) {
-                self.link_was_cut(*id, link.client.who(), link.progress(life));
+                self.link_was_cut(*id, link.client.who(), link.progress(life, reason));
                 let salvage = life.salvage(link.slot);
                 link.cut(*id, life, reason.clone(), salvage);
             }
@@ -280,10 +280,11 @@ impl Link {
         life.page.begun(self.slot as usize).unwrap_or(0)
     }
 
-    fn progress(&self, life: &Life) -> Progress {
+    fn progress(&self, life: &Life, reason: &ExitReason) -> Progress {
         Progress {
             begun: self.begun(life),
             unfinished: life.page.unfinished(self.slot),
+            reason: reason.clone(),
         }
     }
 

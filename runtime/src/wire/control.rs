@@ -189,6 +189,8 @@ pub(crate) struct Bequeathed {
     pub(crate) body: Payload,
     /// How often it may run again after it had begun.
     pub(crate) retries: u32,
+    /// How many processes in a row have died of it.
+    pub(crate) deaths: u32,
 }
 
 /// A call that waits for its answer, made within a message that is being handled.
