@@ -134,11 +134,9 @@ fn zero_copy_has_its_array_in_memory_once() {
             size.unwrap_or_else(|| panic!("nothing of `{when}`: {written:#?}"))
         };
         let (before, after) = (memory("before:"), memory("after:"));
-        // Both are rounded.
-        assert!(
-            (before + MIB - 1..before + 2 * MIB).contains(&after),
-            "{written:#?}"
-        );
+        // The programs of other tests share code with this one, which is counted as less while they run.
+        let grown = after.saturating_sub(before);
+        assert!((3 * MIB / 4..3 * MIB / 2).contains(&grown), "{written:#?}");
         assert!(written.stderr.is_empty(), "{written:#?}");
     }
 }
