@@ -8,7 +8,6 @@
 use super::driver::{Driver, State};
 use super::outbox::Flushed;
 use super::{Incoming, LinkError};
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -89,11 +88,13 @@ impl Driver {
 
     /// One read, without waiting; whether something came.
     fn read(&mut self) -> Result<bool, LinkError> {
+        let Some(ring) = self.port.ring() else {
+            return Ok(false);
+        };
         self.inbox.make_room();
-        let n_before = self.inbox.fds.len();
-        match self.port.read(&mut self.inbox.buf, &mut self.inbox.fds) {
-            Ok(received) => self.received(received, n_before)?,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+        match ring.read_told(&mut self.inbox.buf) {
+            Ok(None) => return Ok(false),
+            Ok(Some(received)) => self.received(received, self.inbox.fds.len())?,
             Err(error) => self.read_failed(error)?,
         }
         Ok(true)

@@ -250,12 +250,19 @@ impl Batch {
         Ok(n)
     }
 
-    /// Whether the peer is to be woken for what was written.
+    /// Has the peer told at once of what is written next.
+    pub(super) fn be_eager(&mut self) {
+        if let Some(sink) = &mut self.sink {
+            sink.be_eager();
+        }
+    }
+
+    /// Whether the peer is to be told of what was written, or woken for it.
     pub(super) fn is_due(&self) -> bool {
         self.sink.as_ref().is_some_and(Sink::is_due)
     }
 
-    /// Wakes the peer, if that is due.
+    /// Tells the peer of what was written, and wakes it, if that is due.
     pub(super) fn ring(&mut self) {
         if let Some(sink) = &mut self.sink {
             sink.ring();

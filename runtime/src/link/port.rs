@@ -206,12 +206,19 @@ impl Sink {
         }
     }
 
-    /// Whether the peer sleeps, and is to be woken for what was written.
+    /// Has the peer told at once of what is written next.
+    pub(super) fn be_eager(&mut self) {
+        if let Sink::Ring(outflow) = self {
+            outflow.be_eager();
+        }
+    }
+
+    /// Whether the peer is to be told of what was written, or woken for it.
     pub(super) fn is_due(&self) -> bool {
         matches!(self, Sink::Ring(outflow) if outflow.is_due())
     }
 
-    /// Wakes the peer, if that is due.
+    /// Tells the peer of what was written, and wakes it, if that is due.
     pub(super) fn ring(&mut self) {
         if let Sink::Ring(outflow) = self {
             outflow.ring();

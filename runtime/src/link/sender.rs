@@ -70,8 +70,10 @@ struct Shared {
     n_through: AtomicU64,
     /// The transport was full when last written to; the driver waits for it to say otherwise.
     blocked: AtomicBool,
-    /// The peer is to be woken for what was written; the driver will.
+    /// The peer is to be told of what was written, or woken for it; the driver will.
     due: AtomicBool,
+    /// The driver has had a turn since something was written through.
+    turned: AtomicBool,
     /// What the queue says of itself, to be read without its lock.
     closed: AtomicBool,
     /// Nothing more will be written.
@@ -91,6 +93,7 @@ impl Sender {
             n_through: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             due: AtomicBool::new(false),
+            turned: AtomicBool::new(true),
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             progress: Notify::new(),
@@ -292,6 +295,10 @@ impl Sender {
         if self.has_work() {
             return false;
         }
+        if self.0.turned.load(Ordering::Relaxed) {
+            self.0.turned.store(false, Ordering::Relaxed);
+            batch.be_eager();
+        }
         let Some(n) = batch.write_through(head, body) else {
             return false;
         };
@@ -304,18 +311,26 @@ impl Sender {
             self.0.n_through.store(before + size as u64, Ordering::Relaxed);
         }
         let due = batch.is_due();
+        // Under the batch's lock, as whoever rings takes it back before.
+        let is_news = due && !self.0.due.load(Ordering::Relaxed);
+        if is_news {
+            self.0.due.store(true, Ordering::Release);
+        }
         drop(batch);
         self.0.blocked.store(n < size, Ordering::Release);
-        if n < size || due && !self.0.due.swap(true, Ordering::AcqRel) {
+        if n < size || is_news {
             self.wake_driver();
         }
         true
     }
 
-    /// Wakes the peer for all that was written, if it sleeps.
+    /// A turn of the driver begins: tells the peer of all that was written, and wakes it if it sleeps.
     pub(super) fn ring(&self) {
-        if self.0.due.swap(false, Ordering::AcqRel) {
-            self.batch().ring();
+        self.0.turned.store(true, Ordering::Relaxed);
+        if self.0.due.load(Ordering::Acquire) {
+            let mut batch = self.batch();
+            self.0.due.store(false, Ordering::Release);
+            batch.ring();
         }
     }
 

@@ -3,7 +3,7 @@
 use super::lane::{Lane, Mapped, Name, SIZE, fall_asleep};
 use super::reader::Reader;
 use super::spin::{Go, Spin};
-use super::writer::{Refused, Writer, Wrote, close};
+use super::writer::{Refused, Writer, close};
 use crate::link::outbox::Flushed;
 use crate::link::side::{self, Lots};
 use crate::os::map::Map;
@@ -56,6 +56,8 @@ pub(in crate::link) struct Inflow {
     for_bytes: Spin,
     for_room: Spin,
     for_answer: Spin,
+    /// It was looked for long enough for what it would be told of: now also for the rest.
+    closely: bool,
     /// Somebody else wants to read: this is no time to spin.
     wanted: Arc<AtomicBool>,
 }
@@ -66,9 +68,16 @@ pub(in crate::link) struct Outflow {
     writer: Writer<Mapped>,
     side: Arc<OwnedFd>,
     shared: Arc<Shared>,
+    /// The reader is told at once of what is written next.
+    eager: bool,
     /// The bell that is to be rung, for what was written since then, and how much that is.
     due: Option<(Instant, usize)>,
 }
+
+/// So much may be written before the reader is told. It costs both sides a cache line that moves between them, so a
+/// frame alone is told of at once, and of many those that come together. The rest waits for the driver, as a bell does,
+/// and a reader that is awake looks for it before long.
+const TELL_AT: u64 = 1 << 10;
 
 /// For so long, and so much, a bell may wait for more to be written. It is rung before where the driver has nothing left
 /// to read, so these bound what a sleeper waits for while others are served.
@@ -123,6 +132,7 @@ pub(in crate::link) fn open(end: End) -> io::Result<(Inflow, Outflow)> {
         writer: Writer::new(outgoing.clone()),
         side: side.clone(),
         shared: shared.clone(),
+        eager: true,
         due: None,
     };
     let inflow = Inflow {
@@ -136,6 +146,7 @@ pub(in crate::link) fn open(end: End) -> io::Result<(Inflow, Outflow)> {
         for_bytes: Spin::after(2),
         for_room: Spin::new(),
         for_answer: Spin::new(),
+        closely: false,
         wanted: Arc::default(),
     };
     Ok((inflow, outflow))
@@ -159,8 +170,9 @@ impl Inflow {
         cx: &mut Context<'_>,
         buf: &mut BytesMut,
     ) -> Poll<io::Result<Received>> {
+        let mut closely = std::mem::take(&mut self.closely);
         loop {
-            if let Some(received) = self.try_read(buf)? {
+            if let Some(received) = self.try_read(buf, closely)? {
                 self.for_bytes.came();
                 return Poll::Ready(Ok(received));
             }
@@ -168,12 +180,16 @@ impl Inflow {
             match self.for_bytes.go(cx, is_there) {
                 Go::Hit if self.reader.has_more() => continue,
                 Go::Hit => self.for_bytes.came(),
-                Go::Again => return Poll::Pending,
+                Go::Again => {
+                    self.closely = true;
+                    return Poll::Pending;
+                }
                 Go::Over => {}
             }
             if self.reader.sleep() && self.poll_wake(cx)?.is_pending() {
                 return Poll::Pending;
             }
+            closely = true;
         }
     }
 
@@ -207,16 +223,25 @@ impl Inflow {
 
     /// The same at once: would-block where nothing is there.
     pub(in crate::link) fn read(&mut self, buf: &mut BytesMut) -> io::Result<Received> {
-        self.try_read(buf)?
+        self.try_read(buf, true)?
             .ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 
-    fn try_read(&mut self, buf: &mut BytesMut) -> io::Result<Option<Received>> {
+    /// The same of what it was told of.
+    pub(in crate::link) fn read_told(&mut self, buf: &mut BytesMut) -> io::Result<Option<Received>> {
+        self.try_read(buf, false)
+    }
+
+    fn try_read(&mut self, buf: &mut BytesMut, closely: bool) -> io::Result<Option<Received>> {
         if self.shared.broken.load(Relaxed) {
             return Err(invalid("the peer broke the ring that it reads"));
         }
         let hung_up = self.shared.hung_up.load(Relaxed);
-        let got = self.reader.read(buf).map_err(invalid)?;
+        let got = match closely || hung_up {
+            true => self.reader.read_untold(buf),
+            false => self.reader.read(buf),
+        };
+        let got = got.map_err(invalid)?;
         if got.ring {
             self.shared.ring();
         }
@@ -324,9 +349,9 @@ impl Outflow {
             fds.clear();
         }
         match self.writer.write(bytes) {
-            Ok(wrote) => {
-                self.wrote(wrote);
-                Ok(wrote.len)
+            Ok(len) => {
+                self.wrote(len);
+                Ok(len)
             }
             Err(refused) => {
                 // There will be room when the reader is awake.
@@ -337,25 +362,35 @@ impl Outflow {
         }
     }
 
-    fn wrote(&mut self, wrote: Wrote) {
+    fn wrote(&mut self, written: usize) {
         if let Some((since, len)) = &mut self.due {
-            *len += wrote.len;
+            *len += written;
             if *len >= BELL_AT || since.elapsed() >= BELL_AFTER {
                 self.ring();
             }
-        } else if wrote.ring {
-            self.due = Some((Instant::now(), wrote.len));
+        } else if std::mem::take(&mut self.eager)
+            || self.writer.untold() >= TELL_AT
+            || self.writer.is_asleep()
+        {
+            let ring = self.writer.tell();
+            self.due = ring.then(|| (Instant::now(), written));
         }
     }
 
-    /// Whether the reader sleeps and has not been rung for.
-    pub(in crate::link) fn is_due(&self) -> bool {
-        self.due.is_some()
+    /// Tells of what is written next at once.
+    pub(in crate::link) fn be_eager(&mut self) {
+        self.eager = true;
     }
 
-    /// Wakes the reader if it sleeps, for all that was written.
+    /// Whether the reader was not told of all, or sleeps and has not been rung for.
+    pub(in crate::link) fn is_due(&self) -> bool {
+        self.due.is_some() || self.writer.untold() > 0
+    }
+
+    /// Tells the reader of all that was written, and wakes it if it sleeps.
     pub(in crate::link) fn ring(&mut self) {
-        if self.due.take().is_some() {
+        let asleep = self.writer.tell();
+        if self.due.take().is_some() || asleep {
             self.shared.ring();
         }
     }

@@ -10,7 +10,8 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const SMALL: usize = 64;
-const NAMES: [Name; 5] = [
+const NAMES: [Name; 6] = [
+    Name::Told,
     Name::Written,
     Name::Closed,
     Name::Read,
@@ -20,7 +21,7 @@ const NAMES: [Name; 5] = [
 
 /// A lane in memory of this process, which holds both to its bounds.
 #[derive(Debug, Clone, Default)]
-struct Rubbish(Rc<(RefCell<Vec<u8>>, [AtomicU64; 5])>);
+struct Rubbish(Rc<(RefCell<Vec<u8>>, [AtomicU64; 6])>);
 
 impl Lane for Rubbish {
     type Word = AtomicU64;
@@ -66,21 +67,21 @@ pub(crate) fn play(bytes: &[u8]) {
     let mut is_honest = true;
     for step in bytes.chunks(3) {
         let [what, which, value] = [0, 1, 2].map(|at| step.get(at).copied().unwrap_or(0));
-        match what % 8 {
+        match what % 10 {
             0 => {
                 // Small ones are near to what is there; large ones are not.
                 let value = match value {
                     0..128 => u64::from(value),
                     _ => u64::MAX - u64::from(value),
                 };
-                lane.word(NAMES[usize::from(which) % 5])
+                lane.word(NAMES[usize::from(which) % NAMES.len()])
                     .store(value, Ordering::Relaxed);
                 is_honest = false;
             }
             1 | 2 => {
                 let bytes = vec![which; usize::from(value)];
                 match writer.write(&[IoSlice::new(&bytes)]) {
-                    Ok(wrote) => sent.extend_from_slice(&bytes[..wrote.len]),
+                    Ok(len) => sent.extend_from_slice(&bytes[..len]),
                     Err(super::writer::Refused::Fault(_)) => return honest_no_more(is_honest),
                     Err(_) => {}
                 }
@@ -97,6 +98,13 @@ pub(crate) fn play(bytes: &[u8]) {
                 }
             }
             6 => drop(reader.sleep()),
+            7 => drop(writer.tell()),
+            8 => {
+                got.reserve(usize::from(value) + 1);
+                if reader.read_untold(&mut got).is_err() {
+                    return honest_no_more(is_honest);
+                }
+            }
             _ => reader.wake(),
         }
     }

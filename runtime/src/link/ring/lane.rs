@@ -18,7 +18,7 @@ pub(super) const PAGE: usize = 4096;
 const LINES: usize = 16;
 
 /// The words of one lane.
-const WORDS: usize = 4 * LINES;
+const WORDS: usize = 5 * LINES;
 
 /// Counts the processes that have opened the ring.
 const OPENED: usize = 2 * WORDS;
@@ -27,11 +27,12 @@ const OPENED: usize = 2 * WORDS;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum Name {
-    Written = 0,
+    Told = 0,
     Closed = 1,
     Read = LINES,
     Reader = 2 * LINES,
     Writer = 3 * LINES,
+    Written = 4 * LINES,
 }
 
 /// What `Reader` and `Writer` hold.
@@ -60,6 +61,11 @@ pub(super) trait Lane {
     fn take(&self, position: u64, len: usize, out: &mut BytesMut);
     /// A fence of sequential consistency.
     fn fence();
+}
+
+/// Whether somebody was seen to sleep. Who falls asleep just now may be missed.
+pub(super) fn is_asleep<L: Lane>(lane: &L, sleeper: Name) -> bool {
+    !matches!(lane.word(sleeper).load(Ordering::Relaxed), AWAKE | GONE)
 }
 
 /// Whether there is somebody to be woken, who is then no longer asleep. The caller has published what the sleeper

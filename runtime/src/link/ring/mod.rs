@@ -7,31 +7,36 @@
 //!
 //! # Words
 //!
-//! Each lane has five, on four pairs of cache lines (two, since processors fetch them in pairs), so that neither side
+//! Each lane has six, on five pairs of cache lines (two, since processors fetch them in pairs), so that neither side
 //! writes a line that the other polls, but to tell it something:
 //!
 //! | word | written by | what |
 //! | --- | --- | --- |
 //! | `Written` | writer | bytes ever written; only grows |
+//! | `Told` | writer | how much of that the reader was told of; only grows, and lags behind |
 //! | `Closed` | writer | 1: no more will be |
 //! | `Read` | reader | bytes ever read; only grows |
 //! | `Reader` | both | 0: the reader is awake; 1: it sleeps until bytes come; 2: it is gone |
 //! | `Writer` | both | 0: the writer is awake; 1: it sleeps until there is room |
 //!
-//! `Read <= Written <= Read + CAPACITY`. The bytes between the cursors belong to the reader, all others to the writer. Each
-//! side keeps its own cursor in private memory, and never reads back what it stored.
+//! `Read <= Written <= Read + CAPACITY`, and `Told <= Written`. The bytes between the cursors belong to the reader, all others
+//! to the writer. Each side keeps its own cursor in private memory, and never reads back what it stored.
+//!
+//! The reader polls `Told` and not `Written`: each store to a line that another processor polls costs a transfer of that line
+//! there and back, so the writer makes one for many frames that come together. Nothing hangs on that word: a frame that is
+//! written is there. Whoever has polled for a while, is about to sleep, or hears that the writer is gone, looks at `Written`.
 //!
 //! # Orderings
 //!
 //! 1. The writer copies bytes in, then stores `Written` with Release; the reader loads it with Acquire, then copies
-//!    them out. `Closed` is stored after the last `Written` with Release: who sees it and then loads `Written` again
-//!    sees all of it.
+//!    them out. `Told` is stored after that with Release, and what it says has been written. `Closed` is stored after the last
+//!    `Written` with Release: who sees it and then loads `Written` again sees all of it.
 //! 2. The reader copies bytes out, then stores `Read` with Release; the writer loads it with Acquire, then overwrites
 //!    them.
-//! 3. The reader that finds nothing stores `Reader = 1`, fences (SeqCst), and looks again before it waits for its bell.
-//!    The writer stores `Written` (or `Closed`), fences (SeqCst), and looks at `Reader`. Of two fences one is first:
-//!    either the reader sees the bytes, or the writer sees the sleeper, takes the 1 away and rings. So one bell is rung
-//!    for each sleep, however many frames come.
+//! 3. The reader that finds nothing stores `Reader = 1`, fences (SeqCst), and looks at `Written` again before it waits for
+//!    its bell. The writer stores `Written`, later `Told` (or `Closed`), fences (SeqCst), and looks at `Reader`; its process does
+//!    so before it waits for anything itself. Of two fences one is first: either the reader sees the bytes, or the
+//!    writer sees the sleeper, takes the 1 away and rings. So one bell is rung for each sleep, however many frames come.
 //! 4. The same the other way round with `Read` and `Writer`, but that the reader fences and looks only where it goes over
 //!    the middle or the end of the area, and not after each read. A writer sleeps only when the ring is full, so the
 //!    reader has two such lines ahead of it.
@@ -39,7 +44,7 @@
 //! # Deaths
 //!
 //! What is not published was never sent: a writer that dies while it copies leaves `Written` as it was. One that dies
-//! after it has published and before it rings leaves bytes that nobody was told of: so a death notice makes its
+//! after it has published and before it tells or rings leaves bytes that nobody was told of: so a death notice makes its
 //! peer read whatever there is. A frame that is published in part is cut short by the end of file. A reader that dies
 //! after it has copied bytes out and before it stores `Read` leaves the ring fuller than it is, and nobody to care.
 //! The memory lives as long as either side maps it. That a process is gone shows at the socket, whose other end

@@ -19,7 +19,7 @@ const SMALL: usize = 4;
 struct Model(Arc<Memory>);
 
 struct Memory {
-    words: [AtomicU64; 5],
+    words: [AtomicU64; 6],
     bytes: [AtomicU8; SMALL],
 }
 
@@ -45,11 +45,12 @@ impl Lane for Model {
 
     fn word(&self, name: Name) -> &AtomicU64 {
         let idx = match name {
-            Name::Written => 0,
+            Name::Told => 0,
             Name::Closed => 1,
             Name::Read => 2,
             Name::Reader => 3,
             Name::Writer => 4,
+            Name::Written => 5,
         };
         &self.0.words[idx]
     }
@@ -126,7 +127,7 @@ impl Ends {
         (ends, other)
     }
 
-    /// Writes all of it as a driver does: what does not fit waits for room.
+    /// Writes all of it as a driver does: what does not fit waits for room. The reader is told in the end, or before a wait.
     fn write(&self, writer: &mut Writer<Model>, mut bytes: &[u8]) -> Result<(), Refused> {
         while !bytes.is_empty() {
             let slices = |bytes| [IoSlice::new(bytes)];
@@ -136,17 +137,22 @@ impl Ends {
                 wrote = writer.write(&slices(bytes));
             }
             match wrote {
-                Ok(wrote) => {
-                    if wrote.ring {
-                        self.of_reader.ring();
-                    }
-                    bytes = &bytes[wrote.len..];
+                Ok(len) => bytes = &bytes[len..],
+                Err(Refused::Full) => {
+                    self.tell(writer);
+                    self.of_writer.wait();
                 }
-                Err(Refused::Full) => self.of_writer.wait(),
                 Err(other) => return Err(other),
             }
         }
+        self.tell(writer);
         Ok(())
+    }
+
+    fn tell(&self, writer: &mut Writer<Model>) {
+        if writer.tell() {
+            self.of_reader.ring();
+        }
     }
 
     /// Reads to the end, in reads of at most `room` bytes.
@@ -163,18 +169,23 @@ impl Ends {
 
     /// What is there next; nothing at the end.
     fn read(&self, reader: &mut Reader<Model>, room: usize) -> Vec<u8> {
+        let mut closely = false;
         loop {
             // Its capacity is what was asked for, so that a read takes no more.
             let mut out = BytesMut::from(Vec::with_capacity(room).as_slice());
             out.reserve(room);
-            let got = reader.read(&mut out).unwrap();
+            let got = match closely {
+                true => reader.read_untold(&mut out).unwrap(),
+                false => reader.read(&mut out).unwrap(),
+            };
             if got.ring {
                 self.of_writer.ring();
             }
             if got.len > 0 || reader.is_ended().unwrap() {
                 return out.to_vec();
             }
-            if reader.sleep() {
+            closely = !reader.sleep();
+            if !closely {
                 self.of_reader.wait();
             }
         }

@@ -10,7 +10,9 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 pub(super) struct Reader<L> {
     lane: L,
     read: u64,
-    /// What was last seen of `Written`.
+    /// What was last seen of `Told`.
+    told: u64,
+    /// How much is known to be written.
     written: u64,
     /// `Reader` says that it sleeps, or did until it was woken.
     asleep: bool,
@@ -30,14 +32,25 @@ impl<L: Lane> Reader<L> {
         Reader {
             lane,
             read: 0,
+            told: 0,
             written: 0,
             asleep: false,
         }
     }
 
-    /// Appends to `out` what is there, up to its spare capacity.
+    /// Appends to `out` what it was told of, up to its spare capacity.
     pub(super) fn read(&mut self, out: &mut BytesMut) -> Result<Got, Fault> {
         self.look()?;
+        self.take(out)
+    }
+
+    /// The same of all that is there.
+    pub(super) fn read_untold(&mut self, out: &mut BytesMut) -> Result<Got, Fault> {
+        self.look_closely()?;
+        self.take(out)
+    }
+
+    fn take(&mut self, out: &mut BytesMut) -> Result<Got, Fault> {
         let used = (self.written - self.read) as usize;
         let len = used.min(out.capacity() - out.len());
         if len == 0 {
@@ -57,15 +70,15 @@ impl<L: Lane> Reader<L> {
         // Pairs with the writer's Release: the cursor that is loaded behind it is the last.
         match self.lane.word(Name::Closed).load(Acquire) {
             0 => return Ok(false),
-            1 => self.look()?,
+            1 => self.look_closely()?,
             other => return Err(Fault::Word(Name::Closed, other)),
         }
         Ok(self.read == self.written)
     }
 
-    /// Whether there is something to read. For polling.
+    /// Whether it is told of something. For polling.
     pub(super) fn has_more(&self) -> bool {
-        self.lane.word(Name::Written).load(Relaxed) != self.read
+        self.lane.word(Name::Told).load(Relaxed) != self.told
             || self.lane.word(Name::Closed).load(Relaxed) != 0
     }
 
@@ -73,7 +86,7 @@ impl<L: Lane> Reader<L> {
     pub(super) fn sleep(&mut self) -> bool {
         self.asleep = true;
         fall_asleep(&self.lane, Name::Reader);
-        !self.has_more()
+        self.lane.word(Name::Written).load(Relaxed) == self.read && !self.has_more()
     }
 
     /// Says that it is awake, if it said otherwise: no bell is needed.
@@ -98,16 +111,35 @@ impl<L: Lane> Reader<L> {
 
     fn look(&mut self) -> Result<(), Fault> {
         // Pairs with the writer's Release: the bytes are there before the cursor says so.
-        let written = self.lane.word(Name::Written).load(Acquire);
-        let free = self.lane.capacity() - (self.written - self.read);
-        if written.wrapping_sub(self.written) > free {
-            return Err(Fault::Cursor(Name::Written, self.written, written));
-        }
+        let told = self.lane.word(Name::Told).load(Acquire);
+        self.check(Name::Told, self.told, told)?;
         // On the same line, so it costs nothing to see rubbish before what follows it is believed.
         match self.lane.word(Name::Closed).load(Relaxed) {
-            0 | 1 => self.written = written,
+            0 | 1 => {}
             other => return Err(Fault::Word(Name::Closed, other)),
         }
+        self.told = told;
+        // It may be behind what was found without it.
+        self.written = self.written.max(told);
         Ok(())
+    }
+
+    /// Looks at what the writer writes all the time: that costs it more than to be polled.
+    fn look_closely(&mut self) -> Result<(), Fault> {
+        self.look()?;
+        // Pairs with the writer's Release, as above.
+        let written = self.lane.word(Name::Written).load(Acquire);
+        self.check(Name::Written, self.written, written)?;
+        self.written = written;
+        Ok(())
+    }
+
+    /// A cursor only grows, and no further than the ring is large.
+    fn check(&self, name: Name, before: u64, now: u64) -> Result<(), Fault> {
+        let most = self.read + self.lane.capacity() - before;
+        match now.wrapping_sub(before) > most {
+            true => Err(Fault::Cursor(name, before, now)),
+            false => Ok(()),
+        }
     }
 }

@@ -74,6 +74,8 @@ async fn with_peer() -> ((Sender, Driver), Peer) {
 #[tokio::test]
 async fn a_cursor_that_cannot_be_is_a_fault_and_ends_the_link() {
     let cases = [
+        (Name::Told, CAPACITY as u64 + 1),
+        (Name::Told, u64::MAX),
         (Name::Written, CAPACITY as u64 + 1),
         (Name::Written, u64::MAX),
         (Name::Closed, 2),
@@ -92,15 +94,22 @@ async fn a_cursor_that_cannot_be_is_a_fault_and_ends_the_link() {
 
 #[tokio::test]
 async fn a_cursor_that_moves_back_is_a_fault() {
+    for name in [Name::Told, Name::Written] {
+        a_cursor_moves_back(name).await;
+    }
+}
+
+async fn a_cursor_moves_back(name: Name) {
     let ((_sender, mut driver), peer) = with_peer().await;
     let mut writer = Writer::new(peer.outgoing.clone());
     let head = Head::new(Kind::Tell).to_bytes(4);
     writer
         .write(&[IoSlice::new(&head), IoSlice::new(b"body")])
         .unwrap();
+    writer.tell();
     peer.ring();
     within_a_minute(driver.next()).await.unwrap().unwrap();
-    peer.outgoing.word(Name::Written).store(1, Relaxed);
+    peer.outgoing.word(name).store(1, Relaxed);
     peer.ring();
     let error = within_a_minute(driver.next()).await.unwrap().unwrap_err();
     assert!(matches!(error, LinkError::State(_)), "{error}");
@@ -191,9 +200,10 @@ async fn what_a_killed_process_has_published_is_read_before_its_end() {
     let mut writer = Writer::new(outgoing.clone());
     let whole = [&Head::new(Kind::Tell).to_bytes(5)[..], b"whole"].concat();
     writer.write(&[IoSlice::new(&whole)]).unwrap();
+    writer.tell();
     eventfd::ring(bell.as_fd()).unwrap();
     let read = within_a_minute(driver.next()).await;
-    // Published and not rung for, and a frame that was cut short.
+    // Published and not told of, and a frame that was cut short.
     writer.write(&[IoSlice::new(&whole)]).unwrap();
     writer.write(&[IoSlice::new(&whole[..30])]).unwrap();
     process.kill().unwrap();
@@ -250,7 +260,10 @@ async fn no_bell_is_rung_while_the_reader_is_awake() {
     let mut writer = Writer::new(peer.outgoing.clone());
     let frame = [&Head::new(Kind::Tell).to_bytes(1)[..], b"x"].concat();
     let rung: Vec<bool> = (0..100)
-        .map(|_| writer.write(&[IoSlice::new(&frame)]).unwrap().ring)
+        .map(|_| {
+            writer.write(&[IoSlice::new(&frame)]).unwrap();
+            writer.tell()
+        })
         .collect();
     assert!(rung[0], "it slept");
     assert!(rung[1..].iter().all(|rung| !rung), "one bell is enough");

@@ -1,7 +1,7 @@
 //! The writing side of a lane.
 
 use super::Fault;
-use super::lane::{GONE, Lane, Mapped, Name, Word, must_ring};
+use super::lane::{GONE, Lane, Mapped, Name, Word, is_asleep, must_ring};
 use std::io::{self, IoSlice};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -10,6 +10,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 pub(super) struct Writer<L> {
     lane: L,
     written: u64,
+    /// How much of that the reader was told of.
+    told: u64,
     /// What was last seen of `Read`.
     read: u64,
     /// How far it had written when the pages were last given back.
@@ -25,26 +27,19 @@ pub(super) enum Refused {
     Fault(Fault),
 }
 
-/// What was written: at least one byte, unless none was given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wrote {
-    pub(super) len: usize,
-    /// The reader sleeps, and is to be woken.
-    pub(super) ring: bool,
-}
-
 impl<L: Lane> Writer<L> {
     pub(super) fn new(lane: L) -> Self {
         Writer {
             lane,
             written: 0,
+            told: 0,
             read: 0,
             released: 0,
         }
     }
 
-    /// Writes what fits, and publishes it at once.
-    pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> Result<Wrote, Refused> {
+    /// Writes what fits: how many bytes, which is at least one unless none was given. The reader is yet to be told.
+    pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> Result<usize, Refused> {
         if self.lane.word(Name::Reader).load(Relaxed) == GONE {
             return Err(Refused::Gone);
         }
@@ -66,8 +61,28 @@ impl<L: Lane> Writer<L> {
         self.written = position;
         // Pairs with the reader's Acquire: the bytes are there before the cursor says so.
         self.lane.word(Name::Written).store(position, Release);
-        let ring = must_ring(&self.lane, Name::Reader);
-        Ok(Wrote { len: room, ring })
+        Ok(room)
+    }
+
+    /// How many bytes the reader was not told of.
+    pub(super) fn untold(&self) -> u64 {
+        self.written - self.told
+    }
+
+    /// Whether the reader is known to sleep.
+    pub(super) fn is_asleep(&self) -> bool {
+        is_asleep(&self.lane, Name::Reader)
+    }
+
+    /// Tells the reader of all that was written; whether it sleeps, and is to be woken.
+    pub(super) fn tell(&mut self) -> bool {
+        if self.untold() == 0 {
+            return false;
+        }
+        self.told = self.written;
+        // Pairs with the reader's Acquire, as above.
+        self.lane.word(Name::Told).store(self.told, Release);
+        must_ring(&self.lane, Name::Reader)
     }
 
     pub(super) fn lane(&self) -> &L {
