@@ -44,7 +44,10 @@ use proc_macro::TokenStream;
 /// Called as a function, an async task gives a boxed future that stays on its thread. `name::call(input)` of the trait
 /// `Task` gives one that is `Send` if the body allows it.
 ///
-/// `crate = path` says where the library is, if it has been renamed.
+/// | option | means | default |
+/// | --- | --- | --- |
+/// | `codec = "compact"` | its values travel without the names of fields and variants, in fewer bytes; a type that is not plain (`flatten`, `untagged`, `skip_serializing_if`, any JSON) is then an error that says so | one that carries every type |
+/// | `crate = path` | where the library is | `::procession` |
 #[proc_macro_attribute]
 pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
     task::task(options.into(), item.into()).into()
@@ -69,6 +72,7 @@ pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | --- | --- | --- |
 /// | `mailbox = 100` | how many messages of one sender may wait | that of the program's `Config` |
 /// | `overflow = "wait"`, `"reject"` or `"drop_oldest"` | what becomes of one more | `"wait"` |
+/// | `codec = "compact"` | arguments, outputs, errors and items of streams travel without the names of fields and variants, as those of a [`task`](macro@task) | one that carries every type |
 /// | `crate = path` | where the library is | `::procession` |
 #[proc_macro_attribute]
 pub fn actor(options: TokenStream, item: TokenStream) -> TokenStream {
@@ -80,7 +84,7 @@ pub fn actor(options: TokenStream, item: TokenStream) -> TokenStream {
 /// Its name becomes a value with two methods, `spec(..)` and `spawn(..)`, which take the function's arguments. It
 /// returns nothing, `Result<(), E>` or `!`. It can still be called as before.
 ///
-/// `crate = path` says where the library is, if it has been renamed.
+/// Its options, `codec` and `crate`, are those of a [`task`](macro@task).
 #[proc_macro_attribute]
 pub fn service(options: TokenStream, item: TokenStream) -> TokenStream {
     service::service(options.into(), item.into()).into()

@@ -65,7 +65,7 @@ impl Output {
     }
 
     /// How the value travels.
-    pub(crate) fn value(&self, Root { root, private }: &Root) -> Travel {
+    pub(crate) fn value(&self, Root { root, private, .. }: &Root) -> Travel {
         let whole = &self.ty;
         let (ty, written) = match &self.shape {
             Shape::Value => (whole.to_token_stream(), Some(whole)),
@@ -91,7 +91,7 @@ impl Output {
     }
 
     /// How the error travels; `Never` where there is none.
-    pub(crate) fn error(&self, Root { root, private }: &Root) -> Travel {
+    pub(crate) fn error(&self, Root { root, private, .. }: &Root) -> Travel {
         let whole = &self.ty;
         let (ty, blame) = match &self.shape {
             Shape::Value | Shape::Never => (quote!(#root::Never), whole),

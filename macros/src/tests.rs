@@ -68,6 +68,16 @@ fn a_task_of_blocks_that_gives_a_result_of_one_argument() {
 }
 
 #[test]
+fn a_task_with_the_compact_codec() {
+    let item = quote! {
+        fn add(point: Point, body: &[u8]) -> Result<Point, Overflow> {
+            Ok(point)
+        }
+    };
+    check("task_compact", task::task(quote!(codec = "compact"), item));
+}
+
+#[test]
 fn a_faulty_task_is_a_stub() {
     let item = quote! {
         fn join((a, b): (u32, u32), words: Vec<&str>) -> String {

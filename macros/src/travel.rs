@@ -1,23 +1,55 @@
-//! How one value becomes bytes and comes back: by the trait `Wire`, as one block, or as the error of a call.
+//! How one value becomes bytes and comes back: by the trait `Wire` and one of its codecs, as one block, or as the error
+//! of a call.
 //!
 //! The calls carry the spans of the user's type, and the same text in both directions: a type that cannot travel is
 //! one error, underlined where it stands in the signature.
 
+use crate::fault::Faults;
+use crate::options::Options;
 use crate::types::ends;
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use quote::{format_ident, quote, quote_spanned};
+use syn::Lit;
 
-/// The path of the library, and of what is for the macros alone.
+/// The path of the library, of what is for the macros alone, and the codec that values travel in.
 #[derive(Clone)]
 pub(crate) struct Root {
     pub(crate) root: TokenStream,
     pub(crate) private: TokenStream,
+    pub(crate) codec: Codec,
+}
+
+/// What the bytes of a value are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Codec {
+    /// They carry the names of fields and variants, and thus every type.
+    Full,
+    Compact,
 }
 
 impl Root {
-    pub(crate) fn new(root: TokenStream) -> Self {
-        let private = quote!(#root::private);
-        Root { root, private }
+    /// What the options `crate` and `codec` say.
+    pub(crate) fn read(options: &Options, faults: &mut Faults) -> Self {
+        let codec = options.literal("codec", Codec::FORM, faults, |lit| match lit {
+            Lit::Str(name) if name.value() == "compact" => Some(Codec::Compact),
+            _ => None,
+        });
+        let root = options.root(faults);
+        Root {
+            private: quote!(#root::private),
+            root,
+            codec: codec.unwrap_or(Codec::Full),
+        }
+    }
+}
+
+impl Codec {
+    /// The value of the option.
+    pub(crate) const FORM: &str = "\"compact\"";
+
+    /// What two builds have to agree on; nothing for the one that is not asked for.
+    pub(crate) fn signature(self) -> Option<TokenStream> {
+        (self == Codec::Compact).then(|| quote!(compact))
     }
 }
 
@@ -63,11 +95,14 @@ impl Travel {
         quote!(#function(#bytes))
     }
 
-    fn function(&self, Root { root, private }: &Root, name: &str) -> TokenStream {
+    fn function(&self, Root { root, private, codec }: &Root, name: &str) -> TokenStream {
         let (first, last) = ends(&self.blame);
         let ty = &self.ty;
         let open = quote_spanned!(first=> <);
-        let name = syn::Ident::new(name, last);
+        let name = match (self.manner, codec) {
+            (Manner::Value | Manner::Error, Codec::Compact) => format_ident!("{name}_compact", span = last),
+            _ => syn::Ident::new(name, last),
+        };
         let close = match self.manner {
             Manner::Value => quote_spanned!(last=> as #root::Wire>::#name),
             Manner::Blob => quote_spanned!(last=> as #private::Blob>::#name),

@@ -244,7 +244,8 @@ impl Unit {
     fn signature(&self) -> TokenStream {
         let types = self.arguments.iter().map(|argument| &argument.ty);
         let output = &self.output.ty;
-        quote!(fn(#(#types),*) -> #output)
+        let codec = self.root.codec.signature();
+        quote!(fn(#(#types),*) -> #output #codec)
     }
 
     /// The lints that naming the user's items from generated code would set off.

@@ -3,7 +3,7 @@
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::process::Newborn;
 use crate::process::control::Asked;
 use crate::wire::control::Settings;
@@ -35,13 +35,7 @@ pub fn encoded(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Payloa
 
 /// What `decode` reads, which must be all of `arguments`.
 pub fn decoded<T>(arguments: Payload, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
-    arguments.decode(|bytes| match (decode(bytes)?, bytes.len()) {
-        (value, 0) => Ok(value),
-        (_, n) => Err(Error::with_kind(
-            crate::ErrorKind::Codec,
-            format_args!("{n} bytes are left over after the last argument"),
-        )),
-    })
+    arguments.decode(decode)
 }
 
 /// Lends an owned argument to a function that borrows it.

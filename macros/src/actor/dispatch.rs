@@ -72,12 +72,13 @@ fn signature(actor: &Actor) -> TokenStream {
         let stream = method.streams.then(|| quote!(stream));
         quote!(fn #name(#exclusive #(, #types)*) -> #stream #output;)
     });
-    quote!(init(#(#init),*); #(#methods)*)
+    let codec = actor.root.codec.signature();
+    quote!(init(#(#init),*); #(#methods)* #codec)
 }
 
 /// `init`: what begins each incarnation.
 fn init(actor: &Actor) -> TokenStream {
-    let Root { root, private } = &actor.root;
+    let Root { root, private, .. } = &actor.root;
     let ty = &actor.ty;
     let (bytes, arguments) = (local("bytes"), local("arguments"));
     let given = actor.init.as_ref().map_or(&[][..], |init| &init.arguments);

@@ -72,7 +72,7 @@ fn starters(actor: &Actor) -> TokenStream {
         mailbox,
         ..
     } = actor;
-    let Root { root, private } = paths;
+    let Root { root, private, .. } = paths;
     let mailbox = mailbox.as_ref().map(|mailbox| mailbox.expand(root));
     let arguments = init.as_ref().map_or(&[][..], |init| &init.arguments);
     let vis = match init {
@@ -170,7 +170,7 @@ fn methods(actor: &Actor) -> TokenStream {
 }
 
 fn remote(method: &Method, idx: &TokenStream, paths: &Root) -> TokenStream {
-    let Root { root, private } = paths;
+    let Root { root, private, .. } = paths;
     let Method {
         function,
         arguments,
@@ -215,7 +215,8 @@ fn remote(method: &Method, idx: &TokenStream, paths: &Root) -> TokenStream {
 }
 
 /// A method in whose signature is a fault: it can be named and called, so that nothing else is reported.
-fn broken(method: &Method, Root { root, private }: &Root) -> TokenStream {
+fn broken(method: &Method, paths: &Root) -> TokenStream {
+    let root = &paths.root;
     let Method { function, output, .. } = method;
     let (vis, name, generics) = (&function.vis, &function.sig.ident, &function.sig.generics);
     let clause = &generics.where_clause;
@@ -223,11 +224,7 @@ fn broken(method: &Method, Root { root, private }: &Root) -> TokenStream {
         FnArg::Typed(typed) => Some(&typed.ty),
         FnArg::Receiver(_) => None,
     });
-    let paths = Root {
-        root: root.clone(),
-        private: private.clone(),
-    };
-    let (value, error) = (output.value(&paths).ty, output.error(&paths).ty);
+    let (value, error) = (output.value(paths).ty, output.error(paths).ty);
     let call = match method.streams {
         true => quote!(StreamCall),
         false => quote!(Call),
@@ -244,7 +241,7 @@ fn implement(actor: &Actor) -> TokenStream {
     let Actor {
         root, handle, marker, ..
     } = actor;
-    let Root { root, private } = root;
+    let Root { root, private, .. } = root;
     quote! {
         #[automatically_derived]
         impl ::core::convert::From<#root::ActorRef<#marker>> for #handle {

@@ -12,16 +12,21 @@ mod stream;
 
 use crate::fault::Faults;
 use crate::options::Options;
-use crate::travel::Root;
+use crate::travel::{Codec, Root};
 use proc_macro2::TokenStream;
 use quote::quote;
 
 pub(crate) fn actor(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut faults = Faults::default();
-    let known = [("crate", "path"), ("mailbox", "1024"), ("overflow", "\"wait\"")];
+    let known = [
+        ("crate", "path"),
+        ("mailbox", "1024"),
+        ("overflow", "\"wait\""),
+        ("codec", Codec::FORM),
+    ];
     let options = Options::read(options, "actor", &known, &mut faults);
     let mailbox = mailbox::read(&options, &mut faults);
-    let root = Root::new(options.root(&mut faults));
+    let root = Root::read(&options, &mut faults);
     let mut block = match syn::parse2::<parse::Block>(item.clone()) {
         Ok(block) => block,
         Err(_) => {

@@ -31,7 +31,7 @@ impl Entry {
 pub(crate) fn entry(entry: Entry, options: TokenStream, item: TokenStream) -> TokenStream {
     let mut faults = Faults::default();
     let options = Options::read(options, entry.attribute(), check::KNOWN, &mut faults);
-    let root = Root::new(options.root(&mut faults));
+    let root = Root::read(&options, &mut faults);
     let config = check::Config::read(entry, &options, &mut faults);
     let function = match syn::parse2::<Function>(item.clone()) {
         Ok(function) => function,

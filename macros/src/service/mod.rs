@@ -6,14 +6,15 @@ mod expand;
 use crate::fault::Faults;
 use crate::function::Function;
 use crate::options::Options;
-use crate::travel::Root;
+use crate::travel::{Codec, Root};
 use proc_macro2::TokenStream;
 use quote::quote;
 
 pub(crate) fn service(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut faults = Faults::default();
-    let options = Options::read(options, "service", &[("crate", "path")], &mut faults);
-    let root = Root::new(options.root(&mut faults));
+    let known = [("crate", "path"), ("codec", Codec::FORM)];
+    let options = Options::read(options, "service", &known, &mut faults);
+    let root = Root::read(&options, &mut faults);
     let function = match syn::parse2::<Function>(item.clone()) {
         Ok(function) => function,
         Err(_) => {

@@ -18,13 +18,7 @@ pub(super) fn encode<T: Wire>(value: &T) -> Result<Payload> {
 
 /// The value that an item is.
 pub(super) fn decode<T: Wire>(item: Payload) -> Result<T> {
-    item.decode(|bytes| match (T::decode(bytes)?, bytes.len()) {
-        (value, 0) => Ok(value),
-        (_, n) => Err(Error::with_kind(
-            ErrorKind::Codec,
-            format_args!("{n} bytes are left over after an item"),
-        )),
-    })
+    item.decode(T::decode)
 }
 
 /// Sends a value, or gives it back.

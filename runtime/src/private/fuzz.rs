@@ -3,12 +3,13 @@
 //! Nothing may panic, read outside what it was given, or allocate what the bytes did not pay for. What was read and is
 //! written again reads as the same.
 
+use crate::error::Result;
 use crate::process;
 use crate::wire::codec;
 use crate::wire::control::{Down, Request, Up};
 use crate::wire::frame::FrameCodec;
+use crate::wire::value::Wire;
 use bytes::BytesMut;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -89,13 +90,22 @@ pub fn ring(bytes: &[u8]) {
     crate::link::ring::play(bytes);
 }
 
-fn round<T: Serialize + DeserializeOwned + Debug>(bytes: &[u8]) {
-    let Ok(value) = codec::decode::<T>(bytes) else {
+fn round<T: Wire + Debug>(bytes: &[u8]) {
+    round_in::<T>(bytes, T::decode, T::encode);
+    round_in::<T>(bytes, T::decode_compact, T::encode_compact);
+}
+
+fn round_in<T: Debug>(
+    mut bytes: &[u8],
+    decode: fn(&mut &[u8]) -> Result<T>,
+    encode: fn(&T, &mut Vec<u8>) -> Result<()>,
+) {
+    let Ok(value) = decode(&mut bytes) else {
         return;
     };
     let mut written = Vec::new();
-    codec::encode(&value, &mut written).expect("a value that was read");
-    let again: T = codec::decode(&written).expect("a value that was written");
+    encode(&value, &mut written).expect("a value that was read");
+    let again = decode(&mut &written[..]).expect("a value that was written");
     assert_eq!(format!("{again:?}"), format!("{value:?}"));
 }
 
@@ -143,6 +153,9 @@ mod tests {
         for value in values {
             let mut bytes = Vec::new();
             codec::encode(&value, &mut bytes).unwrap();
+            corpus.push(bytes);
+            let mut bytes = Vec::new();
+            codec::encode_compact(&value, &mut bytes).unwrap();
             corpus.push(bytes);
         }
         let mut said = Vec::new();

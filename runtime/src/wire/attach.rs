@@ -310,7 +310,7 @@ impl Payload {
         Ok((value?, left))
     }
 
-    /// What `decode` reads from the front of it; descriptors that it does not take are closed.
+    /// What `decode` reads, which must be all of it; descriptors that it does not take are closed.
     pub(crate) fn decode<T>(self, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
         let Payload { bytes, fds, .. } = self.together();
         behind::provide(&bytes, || Lent { bytes: &bytes, fds }.decode(decode))
@@ -342,17 +342,35 @@ impl Payload {
 }
 
 impl Lent<'_> {
-    /// What `decode` reads from the front of it; descriptors that it does not take are closed.
+    /// What `decode` reads, which must be all of it; descriptors that it does not take are closed.
     #[inline]
     pub(crate) fn decode<T>(mut self, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
         if self.fds.is_empty() {
             let _providing = Providing {
                 outer: N_COME.replace(0),
             };
-            return decode(&mut self.bytes);
+            return whole(&mut self.bytes, decode);
         }
-        provide(self.fds, || decode(&mut self.bytes)).0
+        provide(self.fds, || whole(&mut self.bytes, decode)).0
     }
+}
+
+/// What `decode` reads, unless it leaves something over.
+#[inline]
+fn whole<T>(bytes: &mut &[u8], decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
+    let value = decode(bytes)?;
+    match bytes.len() {
+        0 => Ok(value),
+        n => Err(left_over(n)),
+    }
+}
+
+#[cold]
+fn left_over(n: usize) -> Error {
+    Error::with_kind(
+        ErrorKind::Codec,
+        format_args!("{n} bytes are left over at the end of a message"),
+    )
 }
 
 impl From<Bytes> for Payload {

@@ -11,7 +11,12 @@
 //! **Refused.** Nesting deeper than [`DEPTH`], in both directions. Integers of 128 bits within what serde itself buffers
 //! (`flatten`, untagged and internally tagged enums): serde cannot hold them there, and decoding says so.
 //!
-//! The codec calls itself human-readable, so addresses and the like travel as text: serde reads what it has buffered as
+//! **Compact.** The same without the names of fields and variants: structs are arrays, variants are numbers, and the sum of
+//! all [names](format::Names) that were left out follows the value. What would need them is an error, on one of the two
+//! sides: fields that are left out at times, maps of unknown length, and whatever is read without its type. No type gives
+//! another value than in the full codec.
+//!
+//! The full codec calls itself human-readable, so addresses and the like travel as text: serde reads what it has buffered as
 //! if it came from a readable format, and would not find in it what a compact one wrote.
 
 mod decode;
@@ -24,6 +29,7 @@ use crate::{Error, ErrorKind};
 use bytes::{Bytes, BytesMut};
 use decode::Decoder;
 use encode::Encoder;
+use format::Why;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::any::type_name;
@@ -46,11 +52,7 @@ pub(crate) struct Codec<T>(PhantomData<fn(T) -> T>);
 
 /// Appends `value` to `out`; on an error `out` is as it was.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
-    let start = out.len();
-    value.serialize(&mut Encoder::new(out)).map_err(|why| {
-        out.truncate(start);
-        CodecError::encoding::<T>(why)
-    })
+    write::<_, false>(value, out)
 }
 
 /// The one value that `bytes` are.
@@ -65,15 +67,51 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Codec
 
 /// The first of the values that `bytes` hold back to back; `bytes` is left at the next one, or on an error as it was.
 pub(crate) fn decode_next<'a, T: Deserialize<'a>>(bytes: &mut &'a [u8]) -> Result<T, CodecError> {
-    let mut decoder = Decoder::new(bytes);
-    let value = T::deserialize(&mut decoder).map_err(CodecError::decoding::<T>)?;
-    *bytes = decoder.rest();
-    Ok(value)
+    read::<_, false>(bytes)
+}
+
+/// The same in the compact codec.
+pub(crate) fn encode_compact<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    write::<_, true>(value, out)
+}
+
+/// The same in the compact codec.
+pub(crate) fn decode_next_compact<'a, T: Deserialize<'a>>(bytes: &mut &'a [u8]) -> Result<T, CodecError> {
+    read::<_, true>(bytes)
 }
 
 /// A whole message, as tokio-serde's framed streams would carry it.
 pub(crate) fn pack<T: Serialize>(value: &T) -> Result<Bytes, Error> {
     tokio_serde::Serializer::serialize(Pin::new(&mut Codec::default()), value)
+}
+
+#[inline]
+fn write<T: Serialize + ?Sized, const COMPACT: bool>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let start = out.len();
+    let mut encoder = Encoder::<COMPACT>::new(out);
+    let written = value.serialize(&mut encoder).map(|()| encoder.end());
+    written.map_err(|why| {
+        out.truncate(start);
+        CodecError::encoding::<T>(remedied::<COMPACT>(why))
+    })
+}
+
+#[inline]
+fn read<'a, T: Deserialize<'a>, const COMPACT: bool>(bytes: &mut &'a [u8]) -> Result<T, CodecError> {
+    let mut decoder = Decoder::<COMPACT>::new(bytes);
+    let value = T::deserialize(&mut decoder);
+    let value = value.and_then(|value| Ok((value, decoder.end()?)));
+    let (value, rest) = value.map_err(|why| CodecError::decoding::<T>(remedied::<COMPACT>(why)))?;
+    *bytes = rest;
+    Ok(value)
+}
+
+#[cold]
+fn remedied<const COMPACT: bool>(why: Why) -> Why {
+    match COMPACT {
+        true => why.with_remedy(),
+        false => why,
+    }
 }
 
 impl CodecError {

@@ -284,7 +284,7 @@ mod tests {
         let read = [first, second].into_iter().flat_map(|message| {
             let items = Items::new(&message.bytes, message.fds);
             items
-                .map(|(_, item)| item.decode(|bytes| Ok(codec::decode::<Vec<Attached>>(bytes)?.len())))
+                .map(|(_, item)| item.decode(|bytes| Ok(codec::decode_next::<Vec<Attached>>(bytes)?.len())))
                 .collect::<Vec<_>>()
         });
         assert_eq!(read.map(Result::unwrap).collect::<Vec<_>>(), numbers);

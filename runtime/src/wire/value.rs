@@ -21,6 +21,13 @@ pub trait Wire: Sized {
     /// The first of the values that `bytes` hold back to back; `bytes` is left at the next one.
     #[doc(hidden)]
     fn decode(bytes: &mut &[u8]) -> Result<Self>;
+
+    /// The same in the compact codec.
+    #[doc(hidden)]
+    fn encode_compact(value: &Self, out: &mut Vec<u8>) -> Result<()>;
+
+    #[doc(hidden)]
+    fn decode_compact(bytes: &mut &[u8]) -> Result<Self>;
 }
 
 #[diagnostic::do_not_recommend]
@@ -31,6 +38,14 @@ impl<T: Serialize + DeserializeOwned> Wire for T {
 
     fn decode(bytes: &mut &[u8]) -> Result<Self> {
         Ok(codec::decode_next(bytes)?)
+    }
+
+    fn encode_compact(value: &Self, out: &mut Vec<u8>) -> Result<()> {
+        Ok(codec::encode_compact(value, out)?)
+    }
+
+    fn decode_compact(bytes: &mut &[u8]) -> Result<Self> {
+        Ok(codec::decode_next_compact(bytes)?)
     }
 }
 
@@ -45,6 +60,10 @@ pub trait Failure: Sized {
     fn encode(value: &Self, out: &mut Vec<u8>) -> Result<()>;
     #[doc(hidden)]
     fn decode(bytes: &mut &[u8]) -> Result<Self>;
+    #[doc(hidden)]
+    fn encode_compact(value: &Self, out: &mut Vec<u8>) -> Result<()>;
+    #[doc(hidden)]
+    fn decode_compact(bytes: &mut &[u8]) -> Result<Self>;
 }
 
 #[diagnostic::do_not_recommend]
@@ -55,6 +74,14 @@ impl<T: Wire> Failure for T {
 
     fn decode(bytes: &mut &[u8]) -> Result<Self> {
         <T as Wire>::decode(bytes)
+    }
+
+    fn encode_compact(value: &Self, out: &mut Vec<u8>) -> Result<()> {
+        <T as Wire>::encode_compact(value, out)
+    }
+
+    fn decode_compact(bytes: &mut &[u8]) -> Result<Self> {
+        <T as Wire>::decode_compact(bytes)
     }
 }
 

@@ -3,13 +3,15 @@
 //! A length is believed only as far as the bytes that are left could hold it, each element being a byte at least, so
 //! nothing is allocated that was not sent. What is skipped is skipped without recursion.
 
-use super::format::{DEPTH, Why, tag};
+use super::format::{DEPTH, Names, Why, tag};
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
 /// Takes values off the front of some bytes.
-pub(super) struct Decoder<'de> {
+pub(super) struct Decoder<'de, const COMPACT: bool> {
     rest: &'de [u8],
     depth: u32,
+    /// Those that were left out.
+    names: Names,
 }
 
 /// One value, or the header of one that has elements.
@@ -30,26 +32,46 @@ enum Token<'de> {
 }
 
 /// The elements of a sequence, or the entries of a map, that are still to come.
-struct Elements<'d, 'de> {
-    decoder: &'d mut Decoder<'de>,
+struct Elements<'d, 'de, const COMPACT: bool> {
+    decoder: &'d mut Decoder<'de, COMPACT>,
     left: usize,
 }
 
-/// The content of an enum's variant.
-struct Content<'d, 'de>(&'d mut Decoder<'de>);
+/// The fields of a struct that came without their names.
+struct Fields<'f, 'd, 'de, const COMPACT: bool> {
+    elements: &'f mut Elements<'d, 'de, COMPACT>,
+    names: std::slice::Iter<'static, &'static str>,
+}
 
-impl<'de> Decoder<'de> {
+/// The content of an enum's variant.
+struct Content<'d, 'de, const COMPACT: bool>(&'d mut Decoder<'de, COMPACT>);
+
+/// A variant with content that came without its name.
+struct Variant<'d, 'de, const COMPACT: bool> {
+    decoder: &'d mut Decoder<'de, COMPACT>,
+    name: &'static str,
+}
+
+impl<'de, const COMPACT: bool> Decoder<'de, COMPACT> {
     #[inline]
     pub(super) fn new(bytes: &'de [u8]) -> Self {
         Decoder {
             rest: bytes,
             depth: DEPTH,
+            names: Names::default(),
         }
     }
 
+    /// Reads what follows the value, and gives what is behind that.
     #[inline]
-    pub(super) fn rest(&self) -> &'de [u8] {
-        self.rest
+    pub(super) fn end(mut self) -> Result<&'de [u8], Why> {
+        if COMPACT
+            && let Some(names) = self.names.bytes()
+            && self.bytes().ok() != Some(names)
+        {
+            return Err(other_names());
+        }
+        Ok(self.rest)
     }
 
     #[inline]
@@ -180,7 +202,7 @@ impl<'de> Decoder<'de> {
     fn elements<T>(
         &mut self,
         left: usize,
-        visit: impl FnOnce(&mut Elements<'_, 'de>) -> Result<T, Why>,
+        visit: impl FnOnce(&mut Elements<'_, 'de, COMPACT>) -> Result<T, Why>,
     ) -> Result<T, Why> {
         self.nested(|decoder| {
             let mut elements = Elements { decoder, left };
@@ -219,11 +241,21 @@ fn ends_early() -> Why {
     Why::new("the bytes end in the middle of it")
 }
 
+#[cold]
+fn other_names() -> Why {
+    Why::new("its fields or variants are not those that were sent, as with `skip`, `alias` or `rename`")
+}
+
+#[cold]
+fn not_known() -> Why {
+    Why::new("it is to be read without its type, as with `untagged`, `tag`, `flatten` or any JSON")
+}
+
 macro_rules! as_any {
     ($($method:ident)*) => {$(
         #[inline]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Why> {
-            self.deserialize_any(visitor)
+            self.value(visitor)
         }
     )*};
 }
@@ -234,17 +266,16 @@ macro_rules! as_integer {
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Why> {
             match self.unsigned() {
                 Some(v) => visitor.visit_u64(v),
-                None => self.deserialize_any(visitor),
+                None => self.value(visitor),
             }
         }
     )*};
 }
 
-impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
-    type Error = Why;
-
+impl<'de, const COMPACT: bool> Decoder<'de, COMPACT> {
+    /// The next value, whatever it is.
     #[inline]
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Why> {
+    fn value<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Why> {
         match self.token()? {
             Token::Nil => visitor.visit_unit(),
             Token::Some => self.nested(|decoder| visitor.visit_some(decoder)),
@@ -262,11 +293,56 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
         }
     }
 
+    /// A struct by its fields' names, or in the compact codec by their order.
+    #[inline]
+    fn structure<V: Visitor<'de>>(
+        &mut self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Why> {
+        if !COMPACT {
+            return self.value(visitor);
+        }
+        match self.token()? {
+            Token::Array(len) => self.elements(len, |elements| {
+                let names = fields.iter();
+                visitor.visit_seq(Fields { elements, names })
+            }),
+            _ => Err(Why::new("a struct without names is an array")),
+        }
+    }
+
+    /// A variant by its number, which is odd where content follows.
+    fn variant<V: Visitor<'de>>(
+        &mut self,
+        number: u64,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Why> {
+        let idx = usize::try_from(number >> 1).unwrap_or(usize::MAX);
+        let name = variants.get(idx).ok_or_else(other_names)?;
+        self.names.add(name);
+        match number & 1 {
+            0 => visitor.visit_enum(name.into_deserializer()),
+            _ => self.nested(|decoder| visitor.visit_enum(Variant { decoder, name })),
+        }
+    }
+}
+
+impl<'de, const COMPACT: bool> de::Deserializer<'de> for &mut Decoder<'de, COMPACT> {
+    type Error = Why;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Why> {
+        match COMPACT {
+            false => self.value(visitor),
+            true => Err(not_known()),
+        }
+    }
+
     as_any! {
         deserialize_bool deserialize_i128 deserialize_u128
         deserialize_f32 deserialize_char deserialize_str deserialize_string
         deserialize_bytes deserialize_byte_buf deserialize_unit deserialize_seq deserialize_map
-        deserialize_identifier
     }
 
     as_integer! {
@@ -281,7 +357,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
                 self.rest = rest;
                 visitor.visit_f64(f64::from_be_bytes([a, b, c, d, e, f, g, h]))
             }
-            _ => self.deserialize_any(visitor),
+            _ => self.value(visitor),
         }
     }
 
@@ -302,10 +378,12 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Why> {
         match self.token()? {
+            Token::Unsigned(number) if COMPACT => self.variant(number, variants, visitor),
+            _ if COMPACT => Err(Why::new("a variant without its name is a number")),
             Token::Str(variant) => visitor.visit_enum(variant.into_deserializer()),
             Token::Map(1) => self.nested(|decoder| visitor.visit_enum(Content(decoder))),
             _ => Err(Why::new("an enum is its variant's name, or a map of one entry")),
@@ -321,11 +399,11 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
     }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Why> {
-        self.deserialize_any(visitor)
+        self.value(visitor)
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Why> {
-        self.deserialize_any(visitor)
+        self.value(visitor)
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -334,25 +412,38 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
         _: usize,
         visitor: V,
     ) -> Result<V::Value, Why> {
-        self.deserialize_any(visitor)
+        self.value(visitor)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Why> {
+        self.structure(fields, visitor)
+    }
+
+    /// A name within a map, or the tag of an adjacently tagged enum, which came as a variant.
+    #[inline]
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Why> {
         self.deserialize_any(visitor)
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Why> {
+        if COMPACT {
+            return Err(not_known());
+        }
         self.skip()?;
         visitor.visit_unit()
     }
+
+    fn is_human_readable(&self) -> bool {
+        !COMPACT
+    }
 }
 
-impl<'de> de::SeqAccess<'de> for &mut Elements<'_, 'de> {
+impl<'de, const COMPACT: bool> de::SeqAccess<'de> for &mut Elements<'_, 'de, COMPACT> {
     type Error = Why;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Why> {
@@ -368,7 +459,24 @@ impl<'de> de::SeqAccess<'de> for &mut Elements<'_, 'de> {
     }
 }
 
-impl<'de> de::MapAccess<'de> for &mut Elements<'_, 'de> {
+impl<'de, const COMPACT: bool> de::SeqAccess<'de> for Fields<'_, '_, 'de, COMPACT> {
+    type Error = Why;
+
+    #[inline]
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Why> {
+        if self.elements.left > 0 {
+            let name = self.names.next().ok_or_else(other_names)?;
+            self.elements.decoder.names.add(name);
+        }
+        self.elements.next_element_seed(seed)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.elements.left)
+    }
+}
+
+impl<'de, const COMPACT: bool> de::MapAccess<'de> for &mut Elements<'_, 'de, COMPACT> {
     type Error = Why;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Why> {
@@ -388,7 +496,7 @@ impl<'de> de::MapAccess<'de> for &mut Elements<'_, 'de> {
     }
 }
 
-impl<'de> de::EnumAccess<'de> for Content<'_, 'de> {
+impl<'de, const COMPACT: bool> de::EnumAccess<'de> for Content<'_, 'de, COMPACT> {
     type Error = Why;
     type Variant = Self;
 
@@ -398,7 +506,7 @@ impl<'de> de::EnumAccess<'de> for Content<'_, 'de> {
     }
 }
 
-impl<'de> de::VariantAccess<'de> for Content<'_, 'de> {
+impl<'de, const COMPACT: bool> de::VariantAccess<'de> for Content<'_, 'de, COMPACT> {
     type Error = Why;
 
     fn unit_variant(self) -> Result<(), Why> {
@@ -410,14 +518,24 @@ impl<'de> de::VariantAccess<'de> for Content<'_, 'de> {
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Why> {
-        de::Deserializer::deserialize_any(self.0, visitor)
+        self.0.value(visitor)
     }
 
     fn struct_variant<V: Visitor<'de>>(
         self,
-        _: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Why> {
-        de::Deserializer::deserialize_any(self.0, visitor)
+        self.0.structure(fields, visitor)
+    }
+}
+
+impl<'d, 'de, const COMPACT: bool> de::EnumAccess<'de> for Variant<'d, 'de, COMPACT> {
+    type Error = Why;
+    type Variant = Content<'d, 'de, COMPACT>;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self::Variant), Why> {
+        let variant = seed.deserialize(IntoDeserializer::<Why>::into_deserializer(self.name))?;
+        Ok((variant, Content(self.decoder)))
     }
 }

@@ -1,17 +1,19 @@
 //! Values to bytes.
 
-use super::format::{DEPTH, Why, tag};
+use super::format::{DEPTH, Names, Why, tag};
 use serde::ser::{self, Serialize};
 
 /// Appends values to a buffer.
-pub(super) struct Encoder<'a> {
+pub(super) struct Encoder<'a, const COMPACT: bool> {
     out: &'a mut Vec<u8>,
     depth: u32,
+    /// Those that were left out.
+    names: Names,
 }
 
 /// A sequence, map or struct whose header is written and whose elements follow.
-pub(super) struct Elements<'e, 'a> {
-    encoder: &'e mut Encoder<'a>,
+pub(super) struct Elements<'e, 'a, const COMPACT: bool> {
+    encoder: &'e mut Encoder<'a, COMPACT>,
     count: Count,
     n_written: usize,
 }
@@ -23,10 +25,22 @@ enum Count {
     At(usize),
 }
 
-impl<'a> Encoder<'a> {
+impl<'a, const COMPACT: bool> Encoder<'a, COMPACT> {
     #[inline]
     pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
-        Encoder { out, depth: DEPTH }
+        Encoder {
+            out,
+            depth: DEPTH,
+            names: Names::default(),
+        }
+    }
+
+    /// Writes what follows the value.
+    #[inline]
+    pub(super) fn end(self) {
+        if COMPACT && let Some(names) = self.names.bytes() {
+            self.out.extend_from_slice(&names);
+        }
     }
 
     #[inline]
@@ -86,7 +100,7 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    fn array<'e>(&'e mut self, len: Option<usize>) -> Result<Elements<'e, 'a>, Why> {
+    fn array<'e>(&'e mut self, len: Option<usize>) -> Result<Elements<'e, 'a, COMPACT>, Why> {
         match len {
             Some(len @ 0..16) => self.out.push(tag::FIX_ARRAY | len as u8),
             Some(len) => self.length(len, None, tag::ARRAY_16, tag::ARRAY_32)?,
@@ -95,7 +109,7 @@ impl<'a> Encoder<'a> {
         self.elements(len)
     }
 
-    fn map<'e>(&'e mut self, len: Option<usize>) -> Result<Elements<'e, 'a>, Why> {
+    fn map<'e>(&'e mut self, len: Option<usize>) -> Result<Elements<'e, 'a, COMPACT>, Why> {
         match len {
             Some(len @ 0..16) => self.out.push(tag::FIX_MAP | len as u8),
             Some(len) => self.length(len, None, tag::MAP_16, tag::MAP_32)?,
@@ -104,7 +118,7 @@ impl<'a> Encoder<'a> {
         self.elements(len)
     }
 
-    fn elements<'e>(&'e mut self, len: Option<usize>) -> Result<Elements<'e, 'a>, Why> {
+    fn elements<'e>(&'e mut self, len: Option<usize>) -> Result<Elements<'e, 'a, COMPACT>, Why> {
         self.enter()?;
         let count = match len {
             Some(len) => Count::Known(len),
@@ -121,8 +135,22 @@ impl<'a> Encoder<'a> {
         })
     }
 
-    /// An enum's variant with content: a map of one entry.
-    fn variant(&mut self, name: &str) -> Result<(), Why> {
+    /// The header of a struct.
+    #[inline]
+    fn structure<'e>(&'e mut self, len: usize) -> Result<Elements<'e, 'a, COMPACT>, Why> {
+        match COMPACT {
+            true => self.array(Some(len)),
+            false => self.map(Some(len)),
+        }
+    }
+
+    /// An enum's variant with content: a map of one entry; in the compact codec, an odd number.
+    fn variant(&mut self, idx: u32, name: &str) -> Result<(), Why> {
+        if COMPACT {
+            self.names.add(name);
+            self.unsigned((u64::from(idx) << 1) | 1);
+            return Ok(());
+        }
         self.out.push(tag::FIX_MAP | 1);
         self.string(name)
     }
@@ -134,16 +162,16 @@ impl<'a> Encoder<'a> {
     }
 }
 
-impl<'e, 'a> ser::Serializer for &'e mut Encoder<'a> {
+impl<'e, 'a, const COMPACT: bool> ser::Serializer for &'e mut Encoder<'a, COMPACT> {
     type Ok = ();
     type Error = Why;
-    type SerializeSeq = Elements<'e, 'a>;
-    type SerializeTuple = Elements<'e, 'a>;
-    type SerializeTupleStruct = Elements<'e, 'a>;
-    type SerializeTupleVariant = Elements<'e, 'a>;
-    type SerializeMap = Elements<'e, 'a>;
-    type SerializeStruct = Elements<'e, 'a>;
-    type SerializeStructVariant = Elements<'e, 'a>;
+    type SerializeSeq = Elements<'e, 'a, COMPACT>;
+    type SerializeTuple = Elements<'e, 'a, COMPACT>;
+    type SerializeTupleStruct = Elements<'e, 'a, COMPACT>;
+    type SerializeTupleVariant = Elements<'e, 'a, COMPACT>;
+    type SerializeMap = Elements<'e, 'a, COMPACT>;
+    type SerializeStruct = Elements<'e, 'a, COMPACT>;
+    type SerializeStructVariant = Elements<'e, 'a, COMPACT>;
 
     #[inline]
     fn serialize_bool(self, v: bool) -> Result<(), Why> {
@@ -260,8 +288,13 @@ impl<'e, 'a> ser::Serializer for &'e mut Encoder<'a> {
         self.serialize_unit()
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Why> {
-        self.string(variant)
+    fn serialize_unit_variant(self, _: &'static str, idx: u32, variant: &'static str) -> Result<(), Why> {
+        if !COMPACT {
+            return self.string(variant);
+        }
+        self.names.add(variant);
+        self.unsigned(u64::from(idx) << 1);
+        Ok(())
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Why> {
@@ -271,69 +304,90 @@ impl<'e, 'a> ser::Serializer for &'e mut Encoder<'a> {
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
         _: &'static str,
-        _: u32,
+        idx: u32,
         variant: &'static str,
         value: &T,
     ) -> Result<(), Why> {
-        self.variant(variant)?;
+        self.variant(idx, variant)?;
         self.enter()?;
         value.serialize(&mut *self)?;
         self.depth += 1;
         Ok(())
     }
 
-    fn serialize_seq(self, len: Option<usize>) -> Result<Elements<'e, 'a>, Why> {
+    fn serialize_seq(self, len: Option<usize>) -> Result<Elements<'e, 'a, COMPACT>, Why> {
         self.array(len)
     }
 
-    fn serialize_tuple(self, len: usize) -> Result<Elements<'e, 'a>, Why> {
+    fn serialize_tuple(self, len: usize) -> Result<Elements<'e, 'a, COMPACT>, Why> {
         self.array(Some(len))
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<Elements<'e, 'a>, Why> {
+    fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<Elements<'e, 'a, COMPACT>, Why> {
         self.array(Some(len))
     }
 
     fn serialize_tuple_variant(
         self,
         _: &'static str,
-        _: u32,
+        idx: u32,
         variant: &'static str,
         len: usize,
-    ) -> Result<Elements<'e, 'a>, Why> {
-        self.variant(variant)?;
+    ) -> Result<Elements<'e, 'a, COMPACT>, Why> {
+        self.variant(idx, variant)?;
         self.array(Some(len))
     }
 
-    fn serialize_map(self, len: Option<usize>) -> Result<Elements<'e, 'a>, Why> {
+    fn serialize_map(self, len: Option<usize>) -> Result<Elements<'e, 'a, COMPACT>, Why> {
+        if COMPACT && len.is_none() {
+            return Err(Why::new(
+                "it has a map of no known length, as `flatten` makes one",
+            ));
+        }
         self.map(len)
     }
 
-    fn serialize_struct(self, _: &'static str, len: usize) -> Result<Elements<'e, 'a>, Why> {
-        self.map(Some(len))
+    fn serialize_struct(self, _: &'static str, len: usize) -> Result<Elements<'e, 'a, COMPACT>, Why> {
+        self.structure(len)
     }
 
     fn serialize_struct_variant(
         self,
         _: &'static str,
-        _: u32,
+        idx: u32,
         variant: &'static str,
         len: usize,
-    ) -> Result<Elements<'e, 'a>, Why> {
-        self.variant(variant)?;
-        self.map(Some(len))
+    ) -> Result<Elements<'e, 'a, COMPACT>, Why> {
+        self.variant(idx, variant)?;
+        self.structure(len)
+    }
+
+    fn is_human_readable(&self) -> bool {
+        !COMPACT
     }
 }
 
-impl Elements<'_, '_> {
+impl<const COMPACT: bool> Elements<'_, '_, COMPACT> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Why> {
         self.n_written += 1;
         value.serialize(&mut *self.encoder)
     }
 
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Why> {
-        self.encoder.string(name)?;
+        match COMPACT {
+            true => self.encoder.names.add(name),
+            false => self.encoder.string(name)?,
+        }
         self.element(value)
+    }
+
+    fn skip(&self, name: &'static str) -> Result<(), Why> {
+        match COMPACT {
+            false => Ok(()),
+            true => Err(Why::new(format_args!(
+                "its field `{name}` is left out at times, `skip_serializing_if`"
+            ))),
+        }
     }
 
     /// A count that does not hold would make the reader take other values for these.
@@ -356,7 +410,7 @@ impl Elements<'_, '_> {
 
 macro_rules! sequence {
     ($($name:ident :: $method:ident),*) => {$(
-        impl ser::$name for Elements<'_, '_> {
+        impl<const COMPACT: bool> ser::$name for Elements<'_, '_, COMPACT> {
             type Ok = ();
             type Error = Why;
 
@@ -380,12 +434,16 @@ sequence!(
 
 macro_rules! structure {
     ($($name:ident),*) => {$(
-        impl ser::$name for Elements<'_, '_> {
+        impl<const COMPACT: bool> ser::$name for Elements<'_, '_, COMPACT> {
             type Ok = ();
             type Error = Why;
 
             fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Why> {
                 self.field(name, value)
+            }
+
+            fn skip_field(&mut self, name: &'static str) -> Result<(), Why> {
+                self.skip(name)
             }
 
             fn end(self) -> Result<(), Why> {
@@ -397,7 +455,7 @@ macro_rules! structure {
 
 structure!(SerializeStruct, SerializeStructVariant);
 
-impl ser::SerializeMap for Elements<'_, '_> {
+impl<const COMPACT: bool> ser::SerializeMap for Elements<'_, '_, COMPACT> {
     type Ok = ();
     type Error = Why;
 

@@ -43,6 +43,53 @@ pub(super) mod tag {
 /// build, so that this is a quarter of a tokio worker's.
 pub(crate) const DEPTH: u32 = 256;
 
+/// What is left of the names of fields and variants where they do not travel: a sum over all of them.
+///
+/// It follows the value, unless that has no names. Both sides add them up as they come to them, the reader from what its
+/// type says they are. Whatever moves fields or variants against each other (`skip`, `alias`, `rename`) moves them all in
+/// one direction, so their order says nothing more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Names(u64);
+
+impl Names {
+    #[inline]
+    pub(super) fn add(&mut self, name: &str) {
+        self.0 = self.0.wrapping_add(fold(number(name)));
+    }
+
+    /// What follows the value.
+    #[inline]
+    pub(super) fn bytes(self) -> Option<[u8; 4]> {
+        (self.0 != 0).then(|| ((self.0 >> 32) as u32).to_le_bytes())
+    }
+}
+
+/// A number for a name, from its length and all of its bytes. Where the compiler knows the name, it knows this too.
+#[inline]
+fn number(name: &str) -> u64 {
+    let bytes = name.as_bytes();
+    let len = bytes.len() as u64;
+    if let Some(last) = bytes.last_chunk() {
+        let (words, _) = bytes.as_chunks();
+        let sum = words
+            .iter()
+            .fold(len, |sum, word| fold(sum ^ u64::from_le_bytes(*word)));
+        return sum ^ u64::from_le_bytes(*last);
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        return fold(len ^ (u64::from(first) << 32 | u64::from(last)));
+    }
+    bytes.iter().fold(len, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
+/// Both halves of a product.
+#[inline]
+fn fold(sum: u64) -> u64 {
+    let product = u128::from(sum) * 0x9e37_79b9_7f4a_7c15;
+    product as u64 ^ (product >> 64) as u64
+}
+
 /// Why a value cannot be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -57,6 +104,14 @@ impl Why {
     #[cold]
     pub(super) fn too_deep() -> Self {
         Why::new(format_args!("it is nested deeper than {DEPTH} levels"))
+    }
+
+    /// The same with what to do, where the compact codec may say too little for the type.
+    #[cold]
+    pub(super) fn with_remedy(self) -> Self {
+        Why::new(format_args!(
+            "{self}: where a type is not plain, leave `codec = \"compact\"` out"
+        ))
     }
 }
 

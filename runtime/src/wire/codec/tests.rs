@@ -1,3 +1,5 @@
+mod compact;
+
 use super::format::DEPTH;
 use super::*;
 use bytes::Bytes;
@@ -34,6 +36,7 @@ fn survives<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T) {
     for len in 0..bytes.len().min(40) {
         decode::<T>(&bytes[..len]).unwrap_err();
     }
+    compact::survives_or_is_refused(&value);
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
