@@ -7,7 +7,7 @@ use crate::output::{Output, Shape};
 use crate::travel::Root;
 use crate::types;
 use crate::unit::{self, local};
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 
 pub(super) fn expand(actor: &Actor) -> TokenStream {
@@ -174,8 +174,8 @@ fn entry(method: &Method, paths: &Root) -> TokenStream {
     let dot_await = function.is_async().then(|| quote!(.await));
     let run = quote!(Self::#name(#actor #(, #lent)*) #dot_await);
     let outcome = match method.streams {
-        true => streamed(output, &run, paths),
-        false => outcome(output, &run, paths),
+        true => streamed(output, &run, &call, paths),
+        false => outcome(output, &run, &call, paths),
     };
     let unused = match arguments.is_empty() {
         true => quote!(_),
@@ -211,7 +211,7 @@ fn entry(method: &Method, paths: &Root) -> TokenStream {
 }
 
 /// What is sent back for the stream `run`, or for its error.
-fn streamed(output: &Output, run: &TokenStream, paths: &Root) -> TokenStream {
+fn streamed(output: &Output, run: &TokenStream, call: &Ident, paths: &Root) -> TokenStream {
     let Root { private, .. } = paths;
     let (value, item, out) = (local("value"), local("item"), local("out"));
     let encode_item = output.value(paths).encode(paths, &quote!(#item), &quote!(#out));
@@ -221,7 +221,7 @@ fn streamed(output: &Output, run: &TokenStream, paths: &Root) -> TokenStream {
         return quote! {
             match #run {
                 ::core::result::Result::Ok(#value) => #stream,
-                ::core::result::Result::Err(#value) => #private::Outcome::failed(|#out| #encode_error),
+                ::core::result::Result::Err(#value) => #call.failed(|#out| #encode_error),
             }
         };
     }
@@ -232,11 +232,10 @@ fn streamed(output: &Output, run: &TokenStream, paths: &Root) -> TokenStream {
 }
 
 /// What is sent back for the output `run`.
-fn outcome(output: &Output, run: &TokenStream, paths: &Root) -> TokenStream {
-    let Root { private, .. } = paths;
+fn outcome(output: &Output, run: &TokenStream, call: &Ident, paths: &Root) -> TokenStream {
     let (value, out) = (local("value"), local("out"));
     let encode_value = output.value(paths).give(paths, &quote!(#value), &quote!(#out));
-    let succeeded = quote!(#private::Outcome::value(|#out| #encode_value));
+    let succeeded = quote!(#call.value(|#out| #encode_value));
     match &output.shape {
         Shape::Never => quote!(match #run {}),
         Shape::Value => quote! {
@@ -248,7 +247,7 @@ fn outcome(output: &Output, run: &TokenStream, paths: &Root) -> TokenStream {
             quote! {
                 match #run {
                     ::core::result::Result::Ok(#value) => #succeeded,
-                    ::core::result::Result::Err(#value) => #private::Outcome::failed(|#out| #encode_error),
+                    ::core::result::Result::Err(#value) => #call.failed(|#out| #encode_error),
                 }
             }
         }

@@ -59,12 +59,18 @@ pub(super) struct Books {
 pub(super) struct Waiting {
     /// Taken by the word that a stream is there.
     pub(super) answer: Option<answer::Sender>,
-    /// What has come of it.
-    pub(super) parts: Vec<Payload>,
+    /// Apart, as few have any: what every message moves about stays small.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Debug, Default)]
+struct Rare {
+    /// What has come of the answer.
+    parts: Vec<Payload>,
     /// Where the number of the message is to be told, if that is not known at once.
-    pub(super) number: Option<Arc<AtomicU64>>,
+    number: Option<Arc<AtomicU64>>,
     /// Where the items of a stream go.
-    pub(super) stream: Option<Arc<Inflow>>,
+    stream: Option<Arc<Inflow>>,
 }
 
 /// A message on its way into the books.
@@ -149,7 +155,7 @@ impl Books {
         waiter: &mut Option<Waiting>,
     ) -> Option<u64> {
         let mut head = letter.as_ref()?.head();
-        let told = waiter.as_mut().and_then(|waiter| waiter.number.take());
+        let told = waiter.as_mut().and_then(Waiting::take_number);
         crash::at(Point::BeforeEntry);
         head.seq = self.ledger.accept(letter.take()?, waiter.take());
         crash::at(Point::Entered);
@@ -310,10 +316,32 @@ impl Waiting {
     pub(super) fn new(answer: answer::Sender, stream: Option<Arc<Inflow>>) -> Waiting {
         Waiting {
             answer: Some(answer),
-            parts: Vec::new(),
-            number: None,
-            stream,
+            rare: stream.map(|stream| {
+                Box::new(Rare {
+                    stream: Some(stream),
+                    ..Rare::default()
+                })
+            }),
         }
+    }
+
+    /// The number of the message is to be told there.
+    pub(super) fn tell_number(&mut self, number: Arc<AtomicU64>) {
+        self.rare.get_or_insert_default().number = Some(number);
+    }
+
+    fn take_number(&mut self) -> Option<Arc<AtomicU64>> {
+        self.rare.as_mut()?.number.take()
+    }
+
+    /// A part of the answer has come.
+    pub(super) fn part(&mut self, part: Payload) {
+        self.rare.get_or_insert_default().parts.push(part);
+    }
+
+    /// Where the items of a stream go.
+    pub(super) fn stream(&self) -> Option<&Arc<Inflow>> {
+        self.rare.as_ref()?.stream.as_ref()
     }
 
     /// The stream is there.
@@ -329,14 +357,17 @@ impl Waiting {
     }
 
     pub(super) fn end(mut self, reply: Reply) {
-        match &self.stream {
+        match self.stream() {
             Some(stream) if self.answer.is_none() => stream.end(Some(reply)),
             _ => self.answer(reply),
         }
     }
 
     fn answer(&mut self, reply: Reply) {
-        let parts = std::mem::take(&mut self.parts);
+        let parts = match &mut self.rare {
+            Some(rare) => std::mem::take(&mut rare.parts),
+            None => Vec::new(),
+        };
         if let Some(answer) = self.answer.take() {
             answer.send(Answer { parts, reply });
         }
@@ -356,7 +387,7 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(stream) = &self.stream {
+        if let Some(stream) = self.stream() {
             stream.end(None);
         }
     }

@@ -128,12 +128,37 @@ pub enum Run<A> {
 #[derive(Debug)]
 pub struct Invocation {
     pub(crate) body: RefCell<Payload>,
+    /// Whether anybody waits for what it comes to: otherwise that is not encoded.
+    pub(crate) is_awaited: bool,
 }
 
 impl Invocation {
     /// The encoded arguments, one after another: they can be had once.
     pub fn arguments(&self) -> Payload {
         self.body.take()
+    }
+
+    /// The method's value.
+    #[inline]
+    pub fn value(&self, encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Outcome {
+        self.written(encode, Outcome::Value)
+    }
+
+    /// The method's own error.
+    #[inline]
+    pub fn failed(&self, encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Outcome {
+        self.written(encode, Outcome::Failed)
+    }
+
+    fn written(
+        &self,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+        wrap: fn(Payload) -> Outcome,
+    ) -> Outcome {
+        match self.is_awaited {
+            true => Payload::encode_apart(encode).map_or_else(Outcome::Fault, wrap),
+            false => wrap(Payload::default()),
+        }
     }
 }
 
@@ -154,23 +179,6 @@ impl Outcome {
         encode: fn(&S::Item, &mut Vec<u8>) -> Result<()>,
     ) -> Outcome {
         Outcome::Stream(Source::new(items, encode))
-    }
-
-    /// The method's value.
-    pub fn value(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Outcome {
-        Self::written(encode, Outcome::Value)
-    }
-
-    /// The method's own error.
-    pub fn failed(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Outcome {
-        Self::written(encode, Outcome::Failed)
-    }
-
-    fn written(encode: impl FnOnce(&mut Vec<u8>) -> Result<()>, wrap: fn(Payload) -> Outcome) -> Outcome {
-        match Payload::encode_apart(encode) {
-            Ok(payload) => wrap(payload),
-            Err(error) => Outcome::Fault(error),
-        }
     }
 }
 

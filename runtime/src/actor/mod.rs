@@ -23,6 +23,7 @@ pub(crate) mod contract;
 pub(crate) mod current;
 pub(crate) mod handle;
 pub(crate) mod ledger;
+mod lock;
 pub(crate) mod monitor;
 pub(crate) mod peer;
 pub(crate) mod port;

@@ -362,7 +362,7 @@ impl Peer {
                         waiter: Some(waiter), ..
                     }) = &mut posting
                     {
-                        waiter.number = Some(number.clone());
+                        waiter.tell_number(number.clone());
                     }
                     self.enter_or_drop(&conn, &mut posting);
                     match posting {
@@ -577,8 +577,8 @@ impl Peer {
                     return Ok(());
                 };
                 let part = Payload::received(frame.body, frame.fds);
-                let Some(stream) = waiting.stream.clone() else {
-                    waiting.parts.push(part);
+                let Some(stream) = waiting.stream().cloned() else {
+                    waiting.part(part);
                     return Ok(());
                 };
                 let begun = (aux == stream::BEGUN).then(|| waiting.answer.take());

@@ -264,6 +264,11 @@ impl Message {
         Payload::new(self.body.clone(), self.fds.take())
     }
 
+    /// Whether anybody waits for what it comes to.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.one_way
+    }
+
     /// It begins: it leaves the mailbox, and is named in the status page until what is returned is dropped.
     pub(crate) fn begin(&self, page: &Rc<Page>) -> Running {
         let running = page.run(Name {

@@ -13,12 +13,11 @@ use futures::future::LocalBoxFuture;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
-use tokio::sync::RwLock;
 
 use super::child::{self, Identity, die_of_panic};
 use super::contract::{Actor, Invocation, Method, Outcome, Run};
 use super::current::{self, Current};
+use super::lock::Lock;
 use super::port::Message;
 use super::queue::{Place, Queue};
 use super::source::{self, Source};
@@ -37,7 +36,7 @@ pub(crate) const IN_FLIGHT: u32 = u32::MAX;
 
 /// An actor and its lock.
 pub(crate) struct Room<A> {
-    actor: Arc<RwLock<A>>,
+    actor: Lock<A>,
     page: Rc<Page>,
     /// The messages that were taken and have not begun.
     queue: Rc<Queue>,
@@ -60,7 +59,7 @@ enum AtOnce {
 impl<A: Actor> Room<A> {
     pub(crate) fn new(actor: A, page: Rc<Page>) -> Self {
         Room {
-            actor: Arc::new(RwLock::new(actor)),
+            actor: Lock::new(actor),
             page,
             queue: Rc::default(),
             n_open: Rc::default(),
@@ -76,12 +75,12 @@ impl<A: Actor> Room<A> {
         }
         match method.run {
             Run::Shared(run) => match self.actor.try_read() {
-                Ok(actor) => self.handle(message, |invocation| run(&actor, invocation)),
-                Err(_) => AtOnce::NotNow,
+                Some(actor) => self.handle(message, |invocation| run(&actor, invocation)),
+                None => AtOnce::NotNow,
             },
             Run::Exclusive(run) => match self.actor.try_write() {
-                Ok(mut actor) => self.handle(message, |invocation| run(&mut actor, invocation)),
-                Err(_) => AtOnce::NotNow,
+                Some(mut actor) => self.handle(message, |invocation| run(&mut actor, invocation)),
+                None => AtOnce::NotNow,
             },
             Run::SharedAsync(_) | Run::ExclusiveAsync(_) => AtOnce::NotNow,
         }
@@ -91,8 +90,8 @@ impl<A: Actor> Room<A> {
     fn is_free(&self, method: &Method<A>) -> bool {
         self.queue.is_empty()
             && match method.is_exclusive() {
-                true => self.actor.try_write().is_ok(),
-                false => self.actor.try_read().is_ok(),
+                true => self.actor.try_write().is_some(),
+                false => self.actor.try_read().is_some(),
             }
     }
 
@@ -208,6 +207,7 @@ impl Drop for Streaming {
 fn invocation(message: &Message) -> Invocation {
     Invocation {
         body: message.payload().into(),
+        is_awaited: message.is_awaited(),
     }
 }
 
@@ -238,7 +238,7 @@ impl<A: Actor> Serve for Room<A> {
         if message.method == IN_FLIGHT {
             // It does not begin: those before it may have yet to.
             let n_open = self.n_open.get() as u64;
-            return message.settle(Outcome::value(|out| Ok(codec::encode(&n_open, out)?)));
+            return message.settle(invocation(&message).value(|out| Ok(codec::encode(&n_open, out)?)));
         }
         let Some(method) = A::METHODS.get(message.method as usize) else {
             let what = format!("the actor has no method {}", message.method);

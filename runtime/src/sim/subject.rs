@@ -161,12 +161,12 @@ fn at_once(invocation: Invocation) -> Outcome {
     let (world, order) = (world(), order(&invocation));
     let running = Running::begin(&world, order.id);
     let outcome = match order.act {
-        Act::Fail => failed(order.id),
+        Act::Fail => failed(&invocation, order.id),
         Act::Die => {
             world.kernel.kill(world.kernel.current(), true);
-            succeeded(order.id)
+            succeeded(&invocation, order.id)
         }
-        _ => succeeded(order.id),
+        _ => succeeded(&invocation, order.id),
     };
     running.end(&world);
     outcome
@@ -177,10 +177,10 @@ fn in_time(invocation: Invocation) -> LocalBoxFuture<'static, Outcome> {
         let (world, order) = (world(), order(&invocation));
         let running = Running::begin(&world, order.id);
         let outcome = match order.act {
-            Act::Nothing | Act::Yield(_) => succeeded(order.id),
+            Act::Nothing | Act::Yield(_) => succeeded(&invocation, order.id),
             Act::Wait(millis) => {
                 tokio::time::sleep(Duration::from_millis(millis)).await;
-                succeeded(order.id)
+                succeeded(&invocation, order.id)
             }
             Act::Hang => std::future::pending().await,
             Act::Ask {
@@ -189,12 +189,12 @@ fn in_time(invocation: Invocation) -> LocalBoxFuture<'static, Outcome> {
                 order: inner,
             } => {
                 script::ask(&world, actor, method, *inner).await;
-                succeeded(order.id)
+                succeeded(&invocation, order.id)
             }
-            Act::Fail => failed(order.id),
+            Act::Fail => failed(&invocation, order.id),
             Act::Die => {
                 world.kernel.kill(world.kernel.current(), true);
-                succeeded(order.id)
+                succeeded(&invocation, order.id)
             }
         };
         running.end(&world);
@@ -223,12 +223,12 @@ fn items(invocation: Invocation) -> Outcome {
     Outcome::stream(items, |item, out| Ok(codec::encode(item, out)?))
 }
 
-fn succeeded(id: Id) -> Outcome {
-    Outcome::value(|out| Ok(codec::encode(&value_of(id), out)?))
+fn succeeded(invocation: &Invocation, id: Id) -> Outcome {
+    invocation.value(|out| Ok(codec::encode(&value_of(id), out)?))
 }
 
-fn failed(id: Id) -> Outcome {
-    Outcome::failed(|out| Ok(codec::encode(&value_of(id), out)?))
+fn failed(invocation: &Invocation, id: Id) -> Outcome {
+    invocation.failed(|out| Ok(codec::encode(&value_of(id), out)?))
 }
 
 /// A process that sends.
