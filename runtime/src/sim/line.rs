@@ -3,7 +3,8 @@
 //!
 //! A process writes into a buffer that may fill, the line takes from that and writes, later, into the one that the other
 //! process reads. When the writer dies, what it had written is there to be read at once by whoever hears of its death,
-//! as with a socket or a ring; or, where the seed says so, it died in the middle of writing it.
+//! as with a socket or a ring; or, where the seed says so, it died in the middle of writing it. Whoever waits for it is
+//! woken in his turn, which may be after he heard of the death.
 
 use bytes::{Buf, BytesMut};
 use std::cell::{Cell, RefCell};
