@@ -88,7 +88,21 @@ impl Caller {
         }
         peer.set().await
     }
+    /// Dies once whoever called it has waited for a while; in its next life calls that one.
+    #[idempotent]
+    async fn die_then_call(&self, peer: CallerRef, at: Marker) -> Result<u64, CallError> {
+        if at.reach() < 2 {
+            let late = peer.linger(at).timeout(Duration::from_millis(500)).await;
+            std::process::exit(i32::from(late == Err(CallError::Timeout)));
+        }
+        peer.set().await
+    }
     /// Has its peer do that.
+    async fn pass_on_twice(&mut self, peer: CallerRef, at: Marker) -> Result<u64, CallError> {
+        let next = self.peer.as_ref().expect("a peer");
+        next.die_then_call(peer, at).await.map_err(flat_or_cycle)
+    }
+    /// Has its peer cross others.
     async fn pass_on(&mut self, at: Marker, everybody: u64) -> Result<u64, CallError> {
         let peer = self.peer.as_ref().expect("a peer");
         peer.cross(at, everybody).await.map_err(flat_or_cycle)
@@ -355,6 +369,26 @@ async fn calls_that_cross_after_a_restart_do_not_wait_for_ever() {
             within("stop", caller.stop()).await.expect("an end");
         }
     }
+}
+
+#[procession::test]
+async fn calls_that_cross_behind_one_that_runs_again_do_not_wait_for_ever() {
+    let circle = circle(&Journal::new(), 3).await;
+    let at = Marker::new();
+    // It holds the third, and calls the first when the second lives for the second time.
+    let cross = tokio::spawn(circle[2].cross(at.clone(), 3).into_future());
+    at.reached(1).await;
+    // It is known to wait for the second, which dies; then it waits for its next incarnation, and that for the third.
+    let passed = circle[0].pass_on_twice(circle[2].clone(), at.clone());
+    let begin = Instant::now();
+    let ends = within("the calls", join(passed.into_future(), cross)).await;
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    let ends = [ends.0, ends.1.expect("an end")];
+    let cycles = ends.iter().filter(
+        |end| matches!(end, Err(CallError::Failed(CallError::Cycle { path, .. })) if path.len() == 4),
+    );
+    assert_eq!(cycles.count(), 1, "{ends:?}");
+    assert_eq!(ends.iter().filter(|end| **end == Ok(8)).count(), 1, "{ends:?}");
 }
 
 #[procession::test]

@@ -15,7 +15,10 @@
 //! The recent messages lie in a line indexed by number, so that the common case is a push and a pop. A request that is
 //! still open when many behind it are settled moves out of the line, so that the line is as short as what is open.
 
+use crate::error::Error;
+use crate::exit::ExitReason;
 use crate::wire::attach::Payload;
+use crate::wire::control::DeadCause;
 use std::collections::{BTreeMap, VecDeque};
 
 /// A line longer than this puts what is open at its head aside.
@@ -38,6 +41,18 @@ pub(crate) struct Letter {
     pub(crate) keep: bool,
     /// How many incarnations in a row died of it.
     pub(crate) deaths: u32,
+    /// Why the last incarnation ended in which it had begun, if one did.
+    pub(crate) interrupted: Option<Box<ExitReason>>,
+}
+
+/// What becomes of a message at the end of an incarnation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lot {
+    /// The next incarnation gets it.
+    Stays,
+    Ends,
+    /// It has killed too many incarnations.
+    Poisonous,
 }
 
 impl Letter {
@@ -52,7 +67,41 @@ impl Letter {
             retries: 0,
             keep: true,
             deaths: 0,
+            interrupted: None,
         }
+    }
+
+    /// Whether it has begun, in whatever incarnation: all that is said of that at its end comes from here.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.interrupted.is_some()
+    }
+
+    /// What it is as a dead letter where there is no next incarnation.
+    pub(crate) fn undelivered(&self, error: &Error) -> DeadCause {
+        match &self.interrupted {
+            Some(reason) => DeadCause::Died((**reason).clone()),
+            None => DeadCause::Undeliverable(error.to_string()),
+        }
+    }
+
+    /// An incarnation is dead that had it under this number. The next one may run it again where it had not ended, or
+    /// where its sender waits for an answer that is lost.
+    pub(crate) fn judge(&mut self, number: u64, obituary: Obituary<'_>, poisonous: u32) -> Lot {
+        if number > obituary.begun {
+            return if self.keep { Lot::Stays } else { Lot::Ends };
+        }
+        self.interrupted = Some(Box::new(obituary.reason.clone()));
+        let unfinished = obituary.unfinished;
+        let in_the_middle = unfinished.is_none_or(|numbers| numbers.contains(&number));
+        if self.retries == 0 || !(in_the_middle || self.answered) {
+            return Lot::Ends;
+        }
+        self.deaths += u32::from(in_the_middle && !obituary.reason.is_normal());
+        if self.deaths >= poisonous {
+            return Lot::Poisonous;
+        }
+        self.retries -= 1;
+        Lot::Stays
     }
 }
 
@@ -87,8 +136,8 @@ pub(crate) struct Obituary<'a> {
     pub(crate) begun: u64,
     /// Of these, the ones that had not ended; `None`: they were too many to be written down.
     pub(crate) unfinished: Option<&'a [u64]>,
-    /// It ended as it was told to.
-    pub(crate) orderly: bool,
+    /// Why it ended.
+    pub(crate) reason: &'a ExitReason,
 }
 
 /// What becomes of a message at a death. What gets none stays in the books.
@@ -351,43 +400,31 @@ impl<W> Entry<W> {
         obituary: Obituary<'_>,
         poisonous: u32,
     ) -> Result<Self, Option<Verdict<W>>> {
-        let begun = number <= obituary.begun;
-        if !begun {
-            self.begun = false;
-            return match (self.letter.keep, self.waiter) {
-                (true, waiter) => Ok(Entry { waiter, ..self }),
-                (false, None) => Err(None),
-                (false, Some(waiter)) if obituary.orderly => Err(Some(Verdict::Returned(waiter))),
-                (false, Some(waiter)) => Err(Some(Verdict::Died {
-                    number,
-                    waiter,
-                    begun,
-                })),
-            };
-        }
-        let unfinished = obituary.unfinished.map(|numbers| numbers.contains(&number));
-        if self.letter.retries > 0 {
-            self.letter.deaths += u32::from(unfinished != Some(false) && !obituary.orderly);
-            if self.letter.deaths < poisonous {
-                self.letter.retries -= 1;
+        let (lot, begun) = (
+            self.letter.judge(number, obituary, poisonous),
+            self.letter.has_begun(),
+        );
+        Err(match (lot, self.waiter) {
+            (Lot::Stays, waiter) => {
                 self.begun = false;
-                return Ok(self);
+                return Ok(Entry { waiter, ..self });
             }
-        }
-        Err(match self.waiter {
-            _ if self.letter.deaths >= poisonous => Some(Verdict::Poisonous {
+            (Lot::Poisonous, waiter) => Some(Verdict::Poisonous {
                 number,
                 method: self.letter.method,
-                waiter: self.waiter,
+                waiter,
                 deaths: self.letter.deaths,
             }),
-            Some(waiter) => Some(Verdict::Died {
+            (Lot::Ends, Some(waiter)) if !begun && obituary.reason.is_normal() => {
+                Some(Verdict::Returned(waiter))
+            }
+            (Lot::Ends, Some(waiter)) => Some(Verdict::Died {
                 number,
                 waiter,
                 begun,
             }),
             // One that died in the middle is named by the host, who sees it in the status page.
-            None => None,
+            (Lot::Ends, None) => None,
         })
     }
 }
@@ -399,14 +436,10 @@ mod tests {
 
     fn letter(answered: bool, retries: u32, keep: bool) -> Letter {
         Letter {
-            method: 0,
-            body: Payload::from(b"x".to_vec()),
-            nested: false,
-            deadline: 0,
             answered,
             retries,
             keep,
-            deaths: 0,
+            ..Letter::request(0, Payload::from(b"x".to_vec()))
         }
     }
 
@@ -414,7 +447,7 @@ mod tests {
         Obituary {
             begun,
             unfinished: Some(unfinished),
-            orderly: false,
+            reason: &ExitReason::Exited(1),
         }
     }
 
@@ -491,7 +524,7 @@ mod tests {
         assert_eq!(ledger.die(obituary(1, &[1]), 3), [died(1, true), died(2, false)]);
         ledger.accept(letter(true, 0, false), Some(3));
         let orderly = Obituary {
-            orderly: true,
+            reason: &ExitReason::Shutdown,
             ..obituary(0, &[])
         };
         assert_eq!(ledger.die(orderly, 3), [Verdict::Returned(3)]);
@@ -520,6 +553,47 @@ mod tests {
             "{verdicts:?}"
         );
         assert!(ledger.is_empty());
+    }
+
+    /// Each way in which a message can end that had begun once, and each in which one can that never had.
+    #[test]
+    fn what_has_begun_once_is_said_to_have_begun_however_it_ends() {
+        let orderly = Obituary {
+            reason: &ExitReason::Shutdown,
+            ..obituary(0, &[])
+        };
+        let ends = [obituary(0, &[]), obituary(1, &[1]), obituary(1, &[]), orderly];
+        for first in ends {
+            let has_begun = first.begun == 1;
+            let mut ledger = Ledger::default();
+            ledger.accept(letter(true, 1, true), Some(1));
+            assert_eq!(ledger.die(first, 3), []);
+            // There is no other incarnation.
+            let (left, _) = ledger.clear().remove(0);
+            assert_eq!(left.has_begun(), has_begun, "{first:?}");
+            for last in ends {
+                let mut left = Letter {
+                    keep: false,
+                    ..left.clone()
+                };
+                if left.judge(1, last, 3) == Lot::Ends {
+                    assert_eq!(
+                        left.has_begun(),
+                        has_begun || last.begun == 1,
+                        "{first:?}, {last:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_one_way_message_that_had_ended_does_not_run_again() {
+        let mut ledger: Ledger<u64> = Ledger::default();
+        ledger.accept(letter(false, 2, true), None);
+        ledger.accept(letter(false, 2, true), None);
+        assert_eq!(ledger.die(obituary(2, &[2]), 3), []);
+        assert_eq!(left(&ledger), [2]);
     }
 
     /// What happens to the books, in any order that a link allows.

@@ -532,15 +532,15 @@ impl Peer {
         let death = books.death.clone();
         drop(books);
         for Posting { letter, waiter } in left {
-            match (waiter, &death) {
+            let begun = letter.has_begun();
+            match (waiter, letter.interrupted.as_deref().or(death.as_ref())) {
                 (Some(waiter), Some(reason)) => waiter.end(Reply::Died(Box::new(Death {
                     reason: reason.clone(),
-                    // One that may run again has begun where a process died of it.
-                    begun: letter.deaths > 0,
+                    begun,
                     salvage: None,
                 }))),
                 (Some(waiter), None) => waiter.end(Reply::Fault(error.clone())),
-                (None, _) => self.report(letter.method, DeadCause::Undeliverable(error.to_string())),
+                (None, _) => self.report(letter.method, letter.undelivered(error)),
             }
         }
     }
@@ -660,7 +660,7 @@ impl Peer {
         let obituary = Obituary {
             begun: fate.begun,
             unfinished: fate.unfinished.as_deref(),
-            orderly: fate.reason.is_normal(),
+            reason: &fate.reason,
         };
         let verdicts = books.ledger.die(obituary, control::client().settings().poisonous);
         books.death = (!fate.reason.is_normal()).then(|| fate.reason.clone());
@@ -748,6 +748,7 @@ impl Peer {
                     body: letter.body.clone(),
                     retries: letter.retries,
                     deaths: letter.deaths,
+                    interrupted: letter.interrupted.clone(),
                 });
             }
         }

@@ -39,9 +39,9 @@ impl Work {
             future: RefCell::new(Some(future)),
             task: OnceCell::new(),
         });
-        let runs = work.clone();
+        let runs = Runs(work.clone());
         let task = spawn_local(poll_fn(move |cx| {
-            let mut future = runs.future.borrow_mut();
+            let mut future = runs.0.future.borrow_mut();
             if let Some(left) = future.as_mut() {
                 ready!(left.as_mut().poll(cx));
             }
@@ -54,15 +54,25 @@ impl Work {
 
     /// Drops what is left of it, now.
     pub(crate) fn cancel(&self) {
-        // Borrowed: it is cancelled from within, and ends in its turn.
-        let left = self
-            .future
-            .try_borrow_mut()
-            .ok()
-            .and_then(|mut future| future.take());
+        let left = self.take();
         guarded(|| drop(left));
         if let Some(task) = self.task.get() {
             task.abort();
         }
+    }
+
+    fn take(&self) -> Option<LocalBoxFuture<'static, ()>> {
+        // Borrowed: it is cancelled from within, and ends in its turn.
+        let mut future = self.future.try_borrow_mut().ok()?;
+        future.take()
+    }
+}
+
+/// What its task holds: dropped with that, it lets go of the future, which may lead back to the work.
+struct Runs(Rc<Work>);
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        drop(self.0.take());
     }
 }

@@ -35,6 +35,9 @@ struct State {
     capacity: usize,
     writer_gone: bool,
     reader_gone: bool,
+    /// What is there is not known yet to who waits for it.
+    #[cfg(test)]
+    unnoticed: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -72,6 +75,11 @@ impl End {
         fds: &mut VecDeque<OwnedFd>,
     ) -> Poll<io::Result<Received>> {
         let mut state = self.incoming.state();
+        #[cfg(test)]
+        if state.unnoticed {
+            register(&mut state.reader, cx);
+            return Poll::Pending;
+        }
         match state.read(buf, fds) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 register(&mut state.reader, cx);
@@ -116,18 +124,28 @@ impl End {
         Poll::Ready(self.outgoing.write(&[IoSlice::new(bytes)], &mut Vec::new()))
     }
 
-    /// Writes all of it, however full the direction is; then, with `end`, the end of file.
-    pub(crate) fn give_all(&self, bytes: &[u8], end: bool) {
+    /// Writes the end of file.
+    pub(crate) fn end(&self) {
+        self.outgoing.finish();
+    }
+
+    /// Writes the last of it, however full the direction is, and the end of file. Whoever looks finds it; whoever waits
+    /// for it hears of it with [`notice`](End::notice), as with a kernel that says later what is there.
+    pub(crate) fn give_last(&self, bytes: &[u8]) {
         let mut state = self.outgoing.state();
         if !state.reader_gone && !state.writer_gone {
             state.bytes.extend(bytes);
         }
+        state.writer_gone = true;
+        state.unnoticed = true;
+    }
+
+    pub(crate) fn notice(&self) {
+        let mut state = self.outgoing.state();
+        state.unnoticed = false;
         let waker = state.reader.take();
         drop(state);
         wake(waker);
-        if end {
-            self.outgoing.finish();
-        }
     }
 }
 

@@ -204,14 +204,8 @@ impl Turn {
     pub(super) async fn send(&self, row: u32, body: Payload) -> Result<Answer> {
         loop {
             let letter = Letter {
-                method: row,
-                body: body.clone(),
-                nested: false,
-                deadline: 0,
-                answered: true,
-                retries: 0,
                 keep: false,
-                deaths: 0,
+                ..Letter::request(row, body.clone())
             };
             // Returned before it had begun: its replacement gets it.
             if let Some(answer) = self.handle.peer()?.call(letter, CallContext::default()).await? {

@@ -440,6 +440,51 @@ mod tests {
         assert_eq!(host.unfinished(9), Some(vec![]));
     }
 
+    /// Has one side store while the other looks.
+    fn at_the_same_time(stores: impl FnOnce(Page) + Send + 'static, mut looks: impl FnMut(&Page)) {
+        let (host, fd) = Page::create(1 << 20).unwrap();
+        let child = Page::open(fd).unwrap();
+        let stores = std::thread::spawn(move || stores(child));
+        while !stores.is_finished() {
+            looks(&host);
+        }
+        stores.join().unwrap();
+    }
+
+    #[test]
+    fn a_chunk_is_numbered_when_all_else_that_is_there_is_its_own() {
+        let stores = |child: Page| {
+            for seq in 1..=500_000 {
+                child.begin_chunk(seq as u32, seq);
+                child.begin_item(seq, false);
+            }
+        };
+        at_the_same_time(stores, |host| {
+            let job = host.get(Cell::Job);
+            let (slot, item) = (host.get(Cell::JobSlot), host.get(Cell::ItemBegun));
+            // Otherwise it has gone on to the next meanwhile.
+            if job > 0 && host.get(Cell::Job) == job {
+                assert!(slot == job && [0, job].contains(&item), "{job}: {slot}, {item}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_result_is_counted_when_it_is_there() {
+        let stores = |child: Page| {
+            let mut results = Vec::new();
+            while results.len() + 8 <= child.outbox_room() {
+                let from = results.len();
+                results.extend([1; 8]);
+                assert!(child.extend_outbox(&mut results, from));
+            }
+        };
+        at_the_same_time(stores, |host| {
+            let (_, results) = host.outbox().unwrap();
+            assert!(results.iter().all(|byte| *byte == 1), "{}", results.len());
+        });
+    }
+
     #[test]
     fn a_process_enters_or_is_given_up_and_not_both() {
         let (host, fd) = Page::create(0).unwrap();

@@ -42,7 +42,8 @@ const EPOCH: u64 = 1_000_000_000;
 
 /// What is told of what happens.
 pub(super) trait Witness {
-    fn died(&self, pid: Pid);
+    /// `whole`: all that it had written is there.
+    fn died(&self, pid: Pid, whole: bool);
     fn at(&self, pid: Pid, point: Point);
 }
 
@@ -81,6 +82,7 @@ struct Process {
     name: String,
     alive: bool,
     paused: bool,
+    was_paused: bool,
     ready: Vec<usize>,
     statics: Vec<(usize, &'static dyn Any)>,
     ends: BTreeMap<u64, End>,
@@ -176,6 +178,7 @@ impl Kernel {
             name: name.to_owned(),
             alive: true,
             paused: false,
+            was_paused: false,
             ready: Vec::new(),
             statics: Vec::new(),
             ends: BTreeMap::new(),
@@ -284,8 +287,17 @@ impl Kernel {
         (u64::from(entry.generation) << 32) | task as u64
     }
 
+    /// Whether a few short messages fill no line.
+    pub(super) fn has_wide_lines(&self) -> bool {
+        self.capacity >= 64 << 10
+    }
+
     pub(super) fn current(&self) -> Pid {
         self.current.get()
+    }
+
+    pub(super) fn was_paused(&self, pid: Pid) -> bool {
+        self.processes.borrow()[pid].was_paused
     }
 
     pub(super) fn is_alive(&self, pid: Pid) -> bool {
@@ -327,7 +339,7 @@ impl Kernel {
         lines.iter().for_each(|line| line.freeze(cut));
         drop(ends);
         self.note(0xdead ^ pid as u64);
-        self.witness(|witness| witness.died(pid));
+        self.witness(|witness| witness.died(pid, cut.is_none()));
         // Whoever waits for it may be gone.
         let _ = death.map(|death| death.send(()));
     }
@@ -354,7 +366,9 @@ impl Kernel {
     }
 
     pub(super) fn pause(&self, pid: Pid, paused: bool) {
-        self.processes.borrow_mut()[pid].paused = paused;
+        let process = &mut self.processes.borrow_mut()[pid];
+        process.paused = paused;
+        process.was_paused = true;
         self.note(0xfeed ^ pid as u64);
         if let Some(executor) = lock(&self.woken.executor).take() {
             executor.wake();

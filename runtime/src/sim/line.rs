@@ -3,7 +3,8 @@
 //!
 //! A process writes into a buffer that may fill, the line takes from that and writes, later, into the one that the other
 //! process reads. When the writer dies, what it had written is there to be read at once by whoever hears of its death,
-//! as with a socket or a ring; or, where the seed says so, it died in the middle of writing it.
+//! as with a socket or a ring; or, where the seed says so, it died in the middle of writing it. Whoever waits for it is
+//! woken in his turn, which may be after he heard of the death.
 
 use bytes::{Buf, BytesMut};
 use std::cell::{Cell, RefCell};
@@ -58,6 +59,7 @@ impl Line {
     pub(super) fn poll(&self, cx: &mut Context<'_>, rng: &Rng, manners: Manners) -> Poll<()> {
         self.waker.replace(Some(cx.waker().clone()));
         if self.done.get() {
+            self.to.notice();
             return Poll::Ready(());
         }
         let mut transit = self.transit.borrow_mut();
@@ -78,7 +80,7 @@ impl Line {
         }
         self.held.replace(None);
         if transit.is_empty() {
-            self.to.give_all(&[], true);
+            self.to.end();
             self.done.set(true);
             return Poll::Ready(());
         }
@@ -118,16 +120,12 @@ impl Line {
         self.wake();
     }
 
-    /// What is on its way is there.
+    /// The writer is dead: what is on its way is there, and is noticed in its turn.
     pub(super) fn deliver(&self) {
-        if self.done.get() {
+        if self.done.replace(true) {
             return;
         }
-        let mut transit = self.transit.borrow_mut();
-        self.to.give_all(&transit, self.ended.get());
-        transit.clear();
-        self.done.set(self.ended.get());
-        drop(transit);
+        self.to.give_last(&self.transit.take());
         self.wake();
     }
 

@@ -59,8 +59,8 @@ struct Message {
     settled: bool,
     /// The incarnations in which it began.
     begun: Vec<Pid>,
-    /// That in which it ended.
-    ended: Option<Pid>,
+    /// That in which it ended, and when.
+    ended: Option<(Pid, u64)>,
     /// How many died in the middle of it.
     deaths: u32,
 }
@@ -73,6 +73,8 @@ struct Incarnation {
     /// The status page counts a message as begun that its method does not know of, or as running that has ended.
     between: Between,
     dead: bool,
+    /// Until when its answers were on their way before it died, where nothing of that was lost.
+    heard_to: u64,
     /// It came to its end by itself.
     orderly: bool,
 }
@@ -266,7 +268,9 @@ impl Oracle {
                 None if self.use_phantom(message.to) => None,
                 None => Some(format!("has not begun, and is said to have, by {reason}")),
                 Some(pid) if world.kernel.is_alive(*pid) => Some("began in a process that lives".to_owned()),
-                Some(_) => None,
+                Some(pid) => self
+                    .was_answered(*pid, message)
+                    .then(|| "was answered, and is said to have died".to_owned()),
             },
             // A stream is not taken up again.
             Err(CallError::Stopped) if message.stream => None,
@@ -292,6 +296,13 @@ impl Oracle {
         if let Some(fault) = fault {
             self.wrong(format_args!("call {id} to {} {fault}", message.to));
         }
+    }
+
+    /// Whether the answer was on its way when that process died: the clock goes on when all have done what they can.
+    fn was_answered(&self, pid: Pid, message: &Message) -> bool {
+        let incarnations = self.incarnations.borrow();
+        let heard_to = incarnations.get(&pid).map_or(0, |dead| dead.heard_to);
+        !message.stream && message.ended.is_some_and(|(by, at)| by == pid && at < heard_to)
     }
 
     fn use_phantom(&self, actor: ChildId) -> bool {
@@ -363,7 +374,7 @@ impl Oracle {
             return;
         }
         let pid = world.kernel.current();
-        self.messages.borrow_mut()[id].ended = Some(pid);
+        self.messages.borrow_mut()[id].ended = Some((pid, self.kernel.now()));
         self.stops(pid, id);
     }
 
@@ -421,11 +432,14 @@ impl Oracle {
         }
     }
 
-    pub(super) fn died(&self, pid: Pid) {
+    pub(super) fn died(&self, pid: Pid, whole: bool) {
         self.counts.died.set(self.counts.died.get() + 1);
         let mut incarnations = self.incarnations.borrow_mut();
         let incarnation = incarnations.entry(pid).or_default();
         incarnation.dead = true;
+        if whole && self.kernel.has_wide_lines() && !self.kernel.was_paused(pid) {
+            incarnation.heard_to = self.kernel.now();
+        }
         let mut messages = self.messages.borrow_mut();
         let running = incarnation.running.iter();
         running.for_each(|id| messages[*id].deaths += 1);

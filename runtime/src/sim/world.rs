@@ -303,10 +303,10 @@ impl Drop for Talking {
 }
 
 impl Witness for World {
-    fn died(&self, pid: Pid) {
+    fn died(&self, pid: Pid, whole: bool) {
         self.oracle
             .log(|| format!("process {pid}, {}, dies", self.kernel.name(pid)));
-        self.oracle.died(pid);
+        self.oracle.died(pid, whole);
         self.talking.borrow_mut().remove(&pid);
         if self.kernel.name(pid) == TALKER && self.budget.get() > 0 && !self.oracle.is_wrong() {
             // What is left to say is said by another.

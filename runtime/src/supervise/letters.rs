@@ -8,7 +8,7 @@
 //! A one-way message that had begun and not ended at a death is a dead letter. The status page names it, since its
 //! sender may have gone, or have been told that it had begun and forgotten it.
 
-use crate::actor::ledger::Letter;
+use crate::actor::ledger::{Letter, Lot, Obituary};
 use crate::actor::peer::Lease;
 use crate::actor::row::{self, Entry};
 use crate::error::Result;
@@ -232,20 +232,12 @@ impl Progress {
         }
     }
 
-    /// A message as it is to be sent again, if it is.
-    fn left(&self, letter: Bequeathed) -> Option<Bequeathed> {
-        if letter.number > self.begun {
-            return Some(letter);
+    fn obituary(&self) -> Obituary<'_> {
+        Obituary {
+            begun: self.begun,
+            unfinished: self.unfinished.as_deref(),
+            reason: &self.reason,
         }
-        let ended = |numbers: &Vec<u64>| !numbers.contains(&letter.number);
-        let retries = letter.retries.checked_sub(1)?;
-        let deaths = letter.deaths + u32::from(!self.reason.is_normal());
-        let may_have_ended = self.unfinished.as_ref().is_some_and(ended);
-        (!may_have_ended).then_some(Bequeathed {
-            retries,
-            deaths,
-            ..letter
-        })
     }
 }
 
@@ -260,39 +252,32 @@ fn send(bequest: Bequest, progress: Progress) {
     let Bequest {
         target, row, letters, ..
     } = bequest;
-    let left: Vec<_> = letters
-        .into_iter()
-        .filter_map(|letter| progress.left(letter))
-        .collect();
+    let poisonous = control::client().settings().poisonous;
+    let mut left = Vec::new();
+    for bequeathed in letters {
+        let (number, mut letter) = (bequeathed.number, Letter::from(bequeathed));
+        match letter.judge(number, progress.obituary(), poisonous) {
+            Lot::Stays => left.push(letter),
+            Lot::Ends => {}
+            Lot::Poisonous => {
+                let (deaths, reason) = (letter.deaths, progress.reason.clone());
+                let cause = DeadCause::Poisonous { deaths, reason };
+                report(&target, row, letter.method, cause);
+            }
+        }
+    }
     if left.is_empty() {
         return;
     }
     spawn_local(async move {
         let lease = Lease::of(&target, row);
-        let poisonous = control::client().settings().poisonous;
         for letter in left {
-            let (method, deaths) = (letter.method, letter.deaths);
-            if deaths >= poisonous {
-                let reason = progress.reason.clone();
-                report(&target, row, method, DeadCause::Poisonous { deaths, reason });
-                continue;
-            }
-            let letter = Letter {
-                method,
-                body: letter.body,
-                nested: false,
-                deadline: 0,
-                answered: false,
-                retries: letter.retries,
-                keep: true,
-                deaths,
-            };
             let sent = match &lease {
-                Ok(lease) => lease.peer().tell(letter).await,
+                Ok(lease) => lease.peer().tell(letter.clone()).await,
                 Err(error) => Err(error.clone()),
             };
             if let Err(error) = sent {
-                report(&target, row, method, DeadCause::Undeliverable(error.to_string()));
+                report(&target, row, letter.method, letter.undelivered(&error));
             }
         }
     });
@@ -305,6 +290,18 @@ fn report(target: &Target, row: u32, method: u32, cause: DeadCause) {
         method,
         cause,
     }));
+}
+
+impl From<Bequeathed> for Letter {
+    fn from(left: Bequeathed) -> Letter {
+        Letter {
+            answered: false,
+            retries: left.retries,
+            deaths: left.deaths,
+            interrupted: left.interrupted,
+            ..Letter::request(left.method, left.body)
+        }
+    }
 }
 
 fn method_name(row: u32, method: u32) -> String {

@@ -191,6 +191,8 @@ pub(crate) struct Bequeathed {
     pub(crate) retries: u32,
     /// How many processes in a row have died of it.
     pub(crate) deaths: u32,
+    /// Why the last process ended in which it had begun, if one did.
+    pub(crate) interrupted: Option<Box<ExitReason>>,
 }
 
 /// A call that waits for its answer, made within a message that is being handled.
@@ -240,7 +242,7 @@ pub struct DeadLetter {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum DeadCause {
-    /// It was one-way, and the actor's process died in the middle of it.
+    /// It was one-way, and the actor's process died in the middle of it, and it will not run again.
     Died(ExitReason),
     /// So many processes in a row died of it, the last for this reason, that it is not tried again.
     #[non_exhaustive]
