@@ -260,7 +260,7 @@ const _: () = {
                     ) {
                         ::core::result::Result::Ok(arg0) => {
                             let value = Self::add(actor, arg0).await;
-                            ::procession::private::Outcome::value(|out| <u64 as ::procession::Wire>::encode(
+                            call.value(|out| <u64 as ::procession::Wire>::encode(
                                 &value,
                                 out,
                             ))
@@ -280,13 +280,13 @@ const _: () = {
                     ::core::result::Result::Ok(arg0) => {
                         match Self::take(actor, arg0) {
                             ::core::result::Result::Ok(value) => {
-                                ::procession::private::Outcome::value(|out| <u64 as ::procession::Wire>::encode(
+                                call.value(|out| <u64 as ::procession::Wire>::encode(
                                     &value,
                                     out,
                                 ))
                             }
                             ::core::result::Result::Err(value) => {
-                                ::procession::private::Outcome::failed(|out| <Overdrawn as ::procession::private::Failure>::encode(
+                                call.failed(|out| <Overdrawn as ::procession::private::Failure>::encode(
                                     &value,
                                     out,
                                 ))
@@ -307,7 +307,7 @@ const _: () = {
                 ) {
                     ::core::result::Result::Ok(()) => {
                         let value = Self::pid(actor);
-                        ::procession::private::Outcome::value(|out| <u32 as ::procession::Wire>::encode(
+                        call.value(|out| <u32 as ::procession::Wire>::encode(
                             &value,
                             out,
                         ))
@@ -326,7 +326,7 @@ const _: () = {
                     ) {
                         ::core::result::Result::Ok(arg0) => {
                             let value = Self::other(actor, arg0).await;
-                            ::procession::private::Outcome::value(|out| <Option<
+                            call.value(|out| <Option<
                                 Counter,
                             > as ::procession::Wire>::encode(&value, out))
                         }
@@ -372,7 +372,7 @@ const _: () = {
                                     )
                                 }
                                 ::core::result::Result::Err(value) => {
-                                    ::procession::private::Outcome::failed(|out| <String as ::procession::private::Failure>::encode(
+                                    call.failed(|out| <String as ::procession::private::Failure>::encode(
                                         &value,
                                         out,
                                     ))

@@ -117,7 +117,7 @@ const _: () = {
                 ) {
                     ::core::result::Result::Ok(()) => {
                         let value = Self::total(actor);
-                        crate::procession::private::Outcome::value(|out| <u64 as crate::procession::Wire>::encode(
+                        call.value(|out| <u64 as crate::procession::Wire>::encode(
                             &value,
                             out,
                         ))

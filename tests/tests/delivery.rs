@@ -46,6 +46,10 @@ impl Clerk {
         }
     }
     fn ready(&self) {}
+    /// Holds it up until somebody was there, if that is soon enough.
+    fn wait_for(&mut self, at: Marker) -> bool {
+        tests::deadline::blocks_until(tests::deadline::PATIENCE, || at.count() > 0)
+    }
     async fn linger(&self, at: Marker) {
         at.reach();
         std::future::pending::<()>().await;
@@ -442,6 +446,24 @@ async fn a_mailbox_that_rejects_says_so_to_calls_and_tells_alike() {
     kill_9(pid);
     within("what was accepted", journal.reached(sent)).await;
     assert_eq!(journal.read(), (0..sent).collect::<Vec<_>>());
+}
+
+#[procession::test]
+async fn an_answer_does_not_wait_for_the_work_behind_it() {
+    let clerk = clerk(&Journal::new()).await;
+    for _ in 0..5 {
+        let answered = Marker::new();
+        let first = async {
+            clerk.ready().await.expect("an answer");
+            answered.reach();
+        };
+        let behind = clerk.wait_for(answered.clone()).into_future();
+        let ((), waited) = futures::join!(first, behind);
+        assert!(
+            waited.expect("an answer"),
+            "the first answer came after the second"
+        );
+    }
 }
 
 #[derive(Default)]

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exit::ExitReason;
 use crate::link::{self, Driver, Transport};
 use crate::local::{Local, spawn_local};
+use crate::os::clock;
 use crate::process::control::{self, Remote};
 use crate::process::page::{Page, Phase};
 use crate::process::{Newborn, StartMode};
@@ -376,8 +377,11 @@ impl Life {
                 }
             };
             match turn {
-                // None keeps this process from what others say.
-                Turn::Over => yield_now().await,
+                // None keeps this process from what others say, nor its client from its answers.
+                Turn::Over => {
+                    driver.flush_now();
+                    yield_now().await;
+                }
                 // A client that reads no answers gets no more work done.
                 Turn::Crowded => driver.room().await,
                 Turn::End(fault) => break fault,
@@ -411,11 +415,54 @@ enum Turn {
     End(Option<String>),
 }
 
-/// Takes the messages of a link until there are none.
+/// How long the messages of a turn take.
+#[derive(Default)]
+struct Pace {
+    n_messages: u64,
+    /// When the second began: a message alone is not worth a look at the clock.
+    since: u64,
+}
+
+/// An answer is not worth the system call that it costs alone where messages take less than this, in nanoseconds.
+const QUICK: u64 = 20_000;
+
+impl Pace {
+    /// A message is about to be handled.
+    fn next(&mut self) {
+        self.n_messages += 1;
+        if self.n_messages == 2 {
+            self.since = clock::monotonic();
+        }
+    }
+
+    /// Whether they were quick; `None`: there were not enough to say.
+    fn is_quick(&self) -> Option<bool> {
+        let n_timed = self.n_messages.checked_sub(1).filter(|n| *n > 0)?;
+        Some(clock::monotonic() - self.since < QUICK * n_timed)
+    }
+}
+
+/// Takes the messages of a link until there are none. Where they take long, answers go before the next one begins: they
+/// would wait for it otherwise, and be lost with it.
 fn poll_turn(
     port: &Rc<Port>,
     serves: &Rc<dyn Serve>,
     driver: &mut Driver,
+    cx: &mut Context<'_>,
+) -> Poll<Turn> {
+    let mut pace = Pace::default();
+    let turn = poll_messages(port, serves, driver, &mut pace, cx);
+    if let Some(quick) = pace.is_quick() {
+        port.answer_at_once(!quick);
+    }
+    turn
+}
+
+fn poll_messages(
+    port: &Rc<Port>,
+    serves: &Rc<dyn Serve>,
+    driver: &mut Driver,
+    pace: &mut Pace,
     cx: &mut Context<'_>,
 ) -> Poll<Turn> {
     for _ in 0..AT_ONCE {
@@ -425,7 +472,10 @@ fn poll_turn(
             None => return Poll::Ready(Turn::End(None)),
         };
         match accepted {
-            Ok(Some(message)) => serves.clone().deliver(message),
+            Ok(Some(message)) => {
+                pace.next();
+                serves.clone().deliver(message);
+            }
             Ok(None) => {}
             Err(fault) => return Poll::Ready(Turn::End(Some(fault))),
         }

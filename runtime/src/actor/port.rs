@@ -47,6 +47,8 @@ pub(crate) struct Port {
     /// How much may be sent of the streams that are read.
     streams: RefCell<HashMap<u64, Window>>,
     limit: usize,
+    /// Answers do not wait for others that go with them.
+    at_once: Cell<bool>,
     /// Asks the reader of this link to take what is there, and say so.
     pub(crate) drain: Notify,
     pub(crate) drained: Notify,
@@ -96,6 +98,7 @@ impl Port {
             running: RefCell::default(),
             streams: RefCell::default(),
             limit: settings.frame_limit,
+            at_once: true.into(),
             drain: Notify::new(),
             drained: Notify::new(),
         })
@@ -215,6 +218,11 @@ impl Port {
         self.sender.close();
     }
 
+    /// Whether an answer goes as soon as it is there, or with others.
+    pub(crate) fn answer_at_once(&self, at_once: bool) {
+        self.at_once.set(at_once);
+    }
+
     /// The most bytes that a message may hold.
     pub(crate) fn limit(&self) -> usize {
         self.limit
@@ -327,6 +335,9 @@ impl Message {
             Outcome::Fault(error) => self.fault(&error),
             // Who is to hear it has its own way to: see `source`.
             Outcome::Stream(_) => {}
+        }
+        if self.port.at_once.get() && !self.one_way {
+            self.port.sender.flush_now();
         }
         crash::at(Point::Answered);
     }
