@@ -5,6 +5,7 @@
 
 use crate::kernel::{KernelMemory, emit_memory};
 use crate::record::{emit_bytes, emit_calls, emit_millis, emit_rate};
+use crate::section::wants;
 use crate::workload::{CAST, WINDOW, WORKERS, Workload, buffers, cube, touch};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
@@ -31,13 +32,25 @@ pub(crate) fn main(workload: Workload) {
     if std::env::args().any(|word| word == FIRST_BYTE) {
         return first_byte();
     }
-    calls(workload);
-    casts(workload);
-    payloads(workload);
-    starts(workload);
-    starts_by_exec(workload);
-    deaths(workload);
-    maps(workload);
+    if wants("calls") {
+        calls(workload);
+    }
+    if wants("casts") {
+        casts(workload);
+    }
+    if wants("payloads") {
+        payloads(workload);
+    }
+    if wants("starts") {
+        starts(workload);
+        starts_by_exec(workload);
+    }
+    if wants("deaths") {
+        deaths(workload);
+    }
+    if wants("maps") {
+        maps(workload);
+    }
 }
 
 /// Forks a process that runs `child` and ends.

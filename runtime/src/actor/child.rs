@@ -16,6 +16,7 @@ use crate::process::page::{Page, Phase};
 use crate::process::{Newborn, StartMode};
 use crate::process::{last_words, reason};
 use crate::wire::attach::Payload;
+use crate::wire::behind::Hold;
 use crate::wire::control::{Attach, Birth, BodyKind, ChildId, Done, Down, Up};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -76,6 +77,19 @@ pub(crate) struct Life {
     stop: watch::Sender<bool>,
     /// The body waits for the stop itself.
     heeds: Cell<bool>,
+}
+
+/// To be called once, in the process that children are forked from: what they have for each thread is there then, with the
+/// memory of small messages.
+pub(crate) fn prepare() {
+    LIFE.set(Weak::new());
+    drop(LocalSet::new().enter());
+    let message = Payload::encode_apart(|out| {
+        out.push(0);
+        Ok(())
+    });
+    let _ = message.and_then(Payload::unpack::<u8>);
+    drop(Hold::new());
 }
 
 /// Lives, and never returns.

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 
 use super::answer;
 use super::peer::Peer;
@@ -252,14 +253,17 @@ impl Drop for Driven {
 pub(super) async fn drive(peer: Arc<Peer>, conn: Arc<Conn>) {
     let driven = Driven { peer, conn };
     let fate = serve(&driven).await;
-    let driver = lock(&driven.conn.driver).take();
+    let mut driver = lock(&driven.conn.driver).take();
     if let Some(fate) = fate {
-        let drained = driver.map(|mut driver| driver.drain().frames);
+        let drained = driver.as_mut().map(|driver| driver.drain().frames);
         for frame in drained.into_iter().flatten() {
             // A dead process can no longer be blamed for what it wrote.
             let _ = driven.peer.hear(&driven.conn, frame);
         }
         driven.end(Some(fate));
+        // Whoever waits hears of it first: to close and unmap the link takes longer.
+        yield_now().await;
+        drop(driver);
         driven.peer.recover().await;
     }
 }

@@ -5,22 +5,17 @@ use crate::observe;
 use crate::pool::worker;
 use crate::process::Newborn;
 use crate::wire::control::Birth;
-use std::cell::Cell;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-thread_local! {
-    /// What has a destructor, and is otherwise of no use.
-    static DESTROYED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// Does once, in the fork server, what each child would otherwise do again: its pages are then shared, and its lookups
-/// in the C library done. Nothing random is made here, as it would be the same in every child.
+/// Does once, in the fork server, what each child would otherwise do again: its pages are then shared, and the destructors
+/// of what threads have are registered. Nothing random is made here, as it would be the same in every child.
 pub(crate) fn prepare() {
+    // The largest first: it fits into what was freed, and what children write to lies close together.
     observe::child::prepare();
+    actor::child::prepare();
     let _ = std::thread::current();
-    DESTROYED.set(Vec::new());
 }
 
 /// Runs a child to its end.

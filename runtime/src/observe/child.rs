@@ -39,6 +39,7 @@ static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
 /// To be called once, in the process that children are forked from.
 pub(crate) fn prepare() {
     *REGISTRY.lock().unwrap_or_else(PoisonError::into_inner) = Some(tracing_subscriber::registry());
+    stand_in::prepare();
 }
 
 fn registry() -> Registry {

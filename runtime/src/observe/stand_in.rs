@@ -74,6 +74,12 @@ pub(super) fn install(ours: impl FnOnce() -> Dispatch) -> bool {
     true
 }
 
+/// Registers what is dropped with a thread, so that the children of this process need not.
+pub(super) fn prepare() {
+    drop(dispatcher::set_default(&Dispatch::none()));
+    GUARD.set(None);
+}
+
 /// See [`setup::adopt_thread`](super::setup::adopt_thread).
 pub(super) fn adopt_thread() {
     ADOPTED.set(true);

@@ -83,9 +83,14 @@ impl PidFd {
         self.wait(libc::WEXITED | libc::WNOHANG)
     }
 
-    /// As [`take_status`](Self::take_status), but waits for the end.
+    /// The same status, which stays to be taken. `None`: it has not ended yet.
+    pub(crate) fn status(&self) -> io::Result<Option<Ended>> {
+        self.wait(libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
+    }
+
+    /// As [`status`](Self::status), but waits for the end.
     pub(crate) fn wait_status(&self) -> io::Result<Option<Ended>> {
-        self.wait(libc::WEXITED)
+        self.wait(libc::WEXITED | libc::WNOWAIT)
     }
 
     /// The status that the kernel keeps with the descriptor, after the process was reaped by somebody else.

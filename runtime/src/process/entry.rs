@@ -174,13 +174,16 @@ impl Waiting {
 /// Takes the role from stdin, and leaves the null device there.
 fn receive() -> io::Result<Waiting> {
     let host = nix::unistd::getppid().as_raw();
-    if !descriptors::is_socket(0) || credentials::maker(io::stdin().as_fd())? != host {
-        return Err(io::Error::other(
-            "stdin is not a socket of the program that started this one",
-        ));
+    let not_ours = || io::Error::other("stdin is not a socket of the program that started this one");
+    if !descriptors::is_socket(0) {
+        return Err(not_ours());
     }
     descriptors::close_inherited();
+    // The standard library's stdin is not named: its buffer would lie in the middle of what each child writes to.
     let socket = descriptors::take_stdin()?;
+    if credentials::maker(socket.as_fd())? != host {
+        return Err(not_ours());
+    }
     let (mut bytes, mut fds) = ([0; Welcome::SIZE], Vec::new());
     // The host sends it before it starts the image, so there is nothing to wait for.
     let received = passing::receive(socket.as_fd(), &mut bytes, &mut fds, Wait::No).map_or(0, |r| r.bytes);

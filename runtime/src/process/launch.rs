@@ -9,8 +9,8 @@
 //! succeeded; else it is repeated, with a fresh socket and page, and a child that was cloned for it is found among those
 //! of the control thread, killed and reaped. Children that were started are not touched.
 //!
-//! A start need not wait for the clone where there is a [spare](super::spare): the next is asked for when one is taken, or
-//! when a start was served.
+//! A start need not wait for the clone where there is a [spare](super::spare): whoever starts says when the next is to be
+//! asked for.
 //!
 //! Refused: more than one launcher for a thread, as each takes the thread's children for its own.
 
@@ -197,7 +197,7 @@ impl Launcher {
         Err(Self::given_up())
     }
 
-    /// Has a child ready for a start to come, from when one was served.
+    /// Has a child ready for a start to come.
     pub(crate) fn keep_spare(&self) {
         self.0.keep_spare();
     }
@@ -301,11 +301,7 @@ impl Shared {
     /// `None`: the server died or refused meanwhile; try again.
     async fn fork(self: &Arc<Self>, born: Born<'_>) -> io::Result<Option<Child>> {
         match self.employ(born) {
-            Some(spare) => {
-                // While it comes up: the next start may be a moment away.
-                self.keep_spare();
-                self.settled(spare).await
-            }
+            Some(spare) => self.settled(spare).await,
             None => self.fork_anew(born).await,
         }
     }

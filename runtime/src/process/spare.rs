@@ -4,8 +4,8 @@
 //! the same socket, page and pidfd, and answered or not like any other. So it can also be had while the server is still
 //! about to clone it.
 //!
-//! There is at most one. The first is made when a start was served, and the next while one comes up that was a spare: a
-//! program that starts nothing has none. One that
+//! There is at most one. It is made while a process comes up that is started for the first time, and else once one is up,
+//! as callers may wait for a restart: a program that starts nothing has none. One that
 //! dies unused is reaped and nobody is told; the start that would have had it asks the server. With its first message
 //! it is that start's, and its death too, as that of any child that does not come to its first line. One that has not the host's
 //! current directory, environment and mask is ended instead of being told: these change rarely.

@@ -1,7 +1,8 @@
 //! The end of a child: seen by its pidfd, never by end of file, and its status taken once.
 //!
 //! Reaping frees the child's number, so what must be done by number comes before: the rest of the child's group is
-//! killed, then the fork server is told to forget the number, and only then is the status taken.
+//! killed, then the fork server is told to forget the number, and only then is the status taken. What the status says can be
+//! read before, so that those who wait to hear it do not wait for that.
 
 use super::request::Request;
 use crate::os::passing::{self, Wait};
@@ -10,7 +11,7 @@ use crate::os::reactor;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
@@ -41,6 +42,7 @@ struct Body {
     pid: i32,
     pidfd: AsyncFd<PidFd>,
     status: OnceLock<Status>,
+    reaped: Once,
 }
 
 /// The children of a host that were not reaped, and the guardian that kills them when the host is gone.
@@ -75,14 +77,17 @@ impl Watch {
         async move { body.ended().await }
     }
 
-    /// Kills what is left of its group, and takes its status; the first call does, later ones repeat the answer.
+    /// Kills what is left of its group, and says how it ended; the first call does, later ones repeat the answer.
     ///
     /// To be called after [`ended`](Self::ended); a process that still runs is killed.
+    pub(crate) fn status(&self) -> &Status {
+        self.body.status()
+    }
+
+    /// The same, and frees its number.
     pub(crate) fn reap(&self) -> Status {
-        self.body
-            .status
-            .get_or_init(|| self.living.reap(&self.body))
-            .clone()
+        self.living.reap(&self.body);
+        self.status().clone()
     }
 
     /// Sends a signal to the process alone. An error, `ESRCH`, if it was reaped.
@@ -109,14 +114,14 @@ impl AsRawFd for Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if self.body.status.get().is_some() {
+        if self.body.reaped.is_completed() {
             return;
         }
         let _ = self.signal(libc::SIGKILL);
         let (body, living) = (self.body.clone(), self.living.clone());
         self.living.runtime.spawn(async move {
             body.ended().await;
-            body.status.get_or_init(|| living.reap(&body));
+            living.reap(&body);
         });
     }
 }
@@ -133,6 +138,21 @@ impl Body {
         {
             std::future::pending::<()>().await;
         }
+    }
+
+    fn status(&self) -> &Status {
+        self.status.get_or_init(|| {
+            let pidfd = self.pidfd.get_ref();
+            pidfd.kill_group(pidfd.has_number().then_some(self.pid));
+            let status = match pidfd.status() {
+                Ok(None) => {
+                    let _ = pidfd.signal(libc::SIGKILL);
+                    pidfd.wait_status()
+                }
+                known => known,
+            };
+            Status::of(status, pidfd, self.pid)
+        })
     }
 }
 
@@ -152,6 +172,7 @@ impl Living {
             pid,
             pidfd: reactor::register(pidfd, Interest::READABLE)?,
             status: OnceLock::new(),
+            reaped: Once::new(),
         });
         self.state().children.insert(pid, body.clone());
         Ok(Watch {
@@ -183,22 +204,15 @@ impl Living {
         self.tell(&mut state);
     }
 
-    fn reap(self: &Arc<Self>, body: &Body) -> Status {
-        let pidfd = body.pidfd.get_ref();
-        pidfd.kill_group(pidfd.has_number().then_some(body.pid));
-        let mut state = self.state();
-        state.unsent.push_back(Request::Ended { pid: body.pid });
-        self.tell(&mut state);
-        let status = match pidfd.take_status() {
-            Ok(None) => {
-                let _ = pidfd.signal(libc::SIGKILL);
-                pidfd.wait_status()
-            }
-            taken => taken,
-        };
-        state.children.remove(&body.pid);
-        drop(state);
-        Status::of(status, pidfd, body.pid)
+    fn reap(self: &Arc<Self>, body: &Body) {
+        body.reaped.call_once(|| {
+            body.status();
+            let mut state = self.state();
+            state.unsent.push_back(Request::Ended { pid: body.pid });
+            self.tell(&mut state);
+            let _ = body.pidfd.get_ref().take_status();
+            state.children.remove(&body.pid);
+        });
     }
 
     /// Sends what is unsent; what the guardian is too busy to hear is sent later.

@@ -1,12 +1,13 @@
 //! Ends: told to stop, killed, dead; who hears of it, and what goes with it.
 
 use crate::exit::{ExitReason, KillCause};
-use crate::process::Status;
+use crate::process::Watch;
 use crate::wire::control::{Answer, ChildId, Down, State};
+use tokio::task::spawn_local;
 
 use super::child::{Child, Last, Supervisor, Work};
 use super::decide::{self, Cause, Why};
-use super::host::{Host, Who, stopped};
+use super::host::{Event, Host, Who, stopped};
 use super::life::Life;
 use super::requests::Reply;
 use super::spec::Outcome;
@@ -44,18 +45,32 @@ impl Host {
         }
     }
 
-    pub(super) fn exited(&mut self, who: Who, status: Status) {
-        let Some(process) = self.process_mut(who.child) else {
-            return;
-        };
-        let Some(mut life) = process.life.take_if(|life| life.incarnation == who.incarnation) else {
-            return;
-        };
+    /// A process is dead. What stands on its way to those who wait is short: its output is seen to last.
+    pub(super) fn exited(&mut self, who: Who, watch: &Watch) {
+        let log = self.bury(who, watch);
+        watch.reap();
+        let (pid, relay, events) = (watch.pid(), self.relay.clone(), self.events.clone());
+        // After the start of the next one, which was decided on by now.
+        spawn_local(async move {
+            if let Some(log) = log {
+                relay.run(log);
+            }
+            relay.drained(pid).await;
+            let _ = events.send(Event::Relayed(who));
+        });
+    }
+
+    /// What is to be logged of it, if it was known.
+    fn bury(&mut self, who: Who, watch: &Watch) -> Option<impl FnOnce() + Send + use<>> {
+        let process = self.process_mut(who.child)?;
+        let mut life = process.life.take_if(|life| life.incarnation == who.incarnation)?;
         process.relaying = Some(who);
         let killers = std::mem::take(&mut process.killers);
-        let reason = life.reason(&status);
+        let reason = life.reason(watch.status());
         let begun = life.page.begun(0).is_some_and(|begun| begun > 0);
         self.cut_links(&life, &reason);
+        // They have heard: now its number may be freed, before anybody is told that it is gone.
+        watch.reap();
         self.lose(who.child, &life, &reason);
         self.end_owned(who.child);
         self.end_monitors_of(who.child);
@@ -79,7 +94,7 @@ impl Host {
         killers
             .into_iter()
             .for_each(|killer| killer.answer(Ok(Answer::Done)));
-        self.log_end(who.child, life.pid, &reason);
+        Some(self.log_of_end(who.child, life.pid, reason))
     }
 
     /// Its last output was relayed: those may go on who wait for its end.
@@ -367,16 +382,16 @@ impl Host {
         }
     }
 
-    fn log_end(&self, id: ChildId, pid: i32, reason: &ExitReason) {
-        let (child, reason) = (self.name(id).to_owned(), reason.clone());
-        self.log(move || match reason {
+    fn log_of_end(&self, id: ChildId, pid: i32, reason: ExitReason) -> impl FnOnce() + Send + use<> {
+        let child = self.name(id).to_owned();
+        move || match reason {
             ExitReason::Normal
             | ExitReason::Shutdown
             | ExitReason::Killed(KillCause::Asked | KillCause::Dropped) => {
                 tracing::debug!(child, pid, %reason, "ended");
             }
             _ => tracing::warn!(child, pid, %reason, "died"),
-        });
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exit::KillCause;
 use crate::link::LinkKind;
 use crate::process::control::Asked;
-use crate::process::{Launcher, Relay, StartMode, Status};
+use crate::process::{Launcher, Relay, StartMode, Watch};
 use crate::wire::control::{ChildId, Context, LinkId, Settings, Up};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
@@ -67,7 +67,7 @@ pub(crate) enum Event {
     Said(Who, Up, Vec<OwnedFd>),
     /// It said what cannot be understood.
     Garbled(Who, String),
-    Exited(Who, Status),
+    Exited(Who, Rc<Watch>),
     /// The deadline of that call on this link has passed, and its grace.
     Expired(LinkId, u64),
     /// An item of a pool has taken too long.
@@ -216,7 +216,7 @@ impl Host {
                 }
             }
             Event::Expired(link, number) => self.expired(link, number),
-            Event::Exited(who, status) => self.exited(who, status),
+            Event::Exited(who, watch) => self.exited(who, &watch),
             Event::Relayed(who) => self.relayed(who),
             Event::Fired(supervisor, timer) => self.decide(supervisor, super::decide::Event::Fired(timer)),
         }

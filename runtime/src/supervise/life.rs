@@ -6,7 +6,7 @@ use crate::link::{self, Driver};
 use crate::process::control::heard;
 use crate::process::page::Cell;
 use crate::process::reason::{self, LastWords};
-use crate::process::{Page, Relay, Status, Watch};
+use crate::process::{Page, Status, Watch};
 use crate::wire::attach::Payload;
 use crate::wire::control::{Bequeathed, Done, Down, LinkId, Salvage, Up};
 use crate::wire::frame::{Head, Kind};
@@ -235,16 +235,13 @@ pub(crate) async fn time(who: Who, page: Page, limit: Duration, events: mpsc::Un
     }
 }
 
-/// Reads what a process says until it is dead, then says how it ended.
+/// Reads what a process says until it is dead, then says so.
 ///
-/// The order of the events is the order of the truth: all that it said, then its end, then that its last output was
-/// relayed.
+/// The order of the events is the order of the truth: all that it said, then its end.
 pub(crate) async fn attend(
     who: Who,
-    pid: i32,
     mut driver: Driver,
     watch: Rc<Watch>,
-    relay: Rc<Relay>,
     events: mpsc::UnboundedSender<Event>,
 ) {
     let hear = |frame: link::Incoming| match heard::<Up>(frame) {
@@ -275,12 +272,8 @@ pub(crate) async fn attend(
         let drained = driver.drain();
         drained.frames.into_iter().for_each(hear);
         if let Some(fault) = drained.fault {
-            tracing::debug!(pid, %fault, "the last words of a process were cut short");
+            tracing::debug!(pid = watch.pid(), %fault, "the last words of a process were cut short");
         }
     }
-    let _ = events.send(Event::Exited(who, watch.reap()));
-    // Whoever waits for the end hears of it before anything else is woken.
-    tokio::task::yield_now().await;
-    relay.drained(pid).await;
-    let _ = events.send(Event::Relayed(who));
+    let _ = events.send(Event::Exited(who, watch));
 }

@@ -253,19 +253,17 @@ impl Host {
             Ok(launched) => *launched,
             Err(error) => return self.not_launched(who, error),
         };
+        // While it comes up, as the next start may be a moment away. A restart has callers who wait, and what they wait for
+        // is not held up.
+        if who.incarnation.number == 1 {
+            self.keep_spare();
+        }
         let (child, link) = (self.name(who.child).to_owned(), self.config.link);
         // The other thread is not woken for what nobody reads.
         if LevelFilter::current() >= LevelFilter::DEBUG {
             self.log(move || tracing::debug!(child, pid, %start, %link, "started"));
         }
-        spawn_local(attend(
-            who,
-            pid,
-            driver,
-            watch.clone(),
-            self.relay.clone(),
-            self.events.clone(),
-        ));
+        spawn_local(attend(who, driver, watch.clone(), self.events.clone()));
         let Some(child) = self.children.get_mut(&who.child) else {
             return;
         };
@@ -365,6 +363,10 @@ impl Host {
         }
         self.introduce_callers(who.child);
         self.decide_above(who.child, |_| decide::Event::Ready(who.incarnation));
+        self.keep_spare();
+    }
+
+    fn keep_spare(&self) {
         if let Ok(launcher) = &self.launcher {
             launcher.keep_spare();
         }
