@@ -363,6 +363,14 @@ impl Waiting {
         }
     }
 
+    /// The same where the deadline has passed: that is what a call comes to then.
+    pub(super) fn end_late(self, reply: Reply) {
+        match self.answer.as_ref().and_then(answer::Sender::late) {
+            Some(late) => late.tell(),
+            None => self.end(reply),
+        }
+    }
+
     fn answer(&mut self, reply: Reply) {
         let parts = match &mut self.rare {
             Some(rare) => std::mem::take(&mut rare.parts),

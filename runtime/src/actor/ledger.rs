@@ -269,11 +269,20 @@ impl<W> Ledger<W> {
 
     /// Who waits for the answer to this message.
     pub(crate) fn waiter(&mut self, number: u64) -> Option<&mut W> {
-        let entry = match number.checked_sub(self.first) {
+        self.entry(number)?.waiter.as_mut()
+    }
+
+    /// When this message is no longer wanted, if it is open and there is such a time.
+    pub(crate) fn deadline(&mut self, number: u64) -> Option<u64> {
+        let deadline = self.entry(number)?.letter.deadline;
+        (deadline > 0).then_some(deadline)
+    }
+
+    fn entry(&mut self, number: u64) -> Option<&mut Entry<W>> {
+        match number.checked_sub(self.first) {
             Some(at) => self.line.get_mut(at as usize)?.as_mut(),
             None => self.aside.get_mut(&number),
-        };
-        entry?.waiter.as_mut()
+        }
     }
 
     /// Its sender takes it back. Whether it was open.

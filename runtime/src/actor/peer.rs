@@ -598,6 +598,8 @@ impl Peer {
         if !books.is_current(conn) {
             return Ok(());
         }
+        // The deadline has ended the work, which may say so in words of its own before the alarm is heard here.
+        let is_late = kind == Kind::Failed && books.ledger.deadline(seq).is_some_and(clock::is_past);
         // One that is not waited for was taken back.
         crash::at(Point::ReplyHeard);
         let waiter = match flags.contains(Flags::EARLY) {
@@ -610,7 +612,10 @@ impl Peer {
         drop(idle);
         crash::at(Point::ReplySettled);
         if let Some(waiter) = waiter {
-            waiter.end(reply);
+            match is_late {
+                true => waiter.end_late(reply),
+                false => waiter.end(reply),
+            }
         }
         Ok(())
     }
