@@ -37,13 +37,6 @@ pub struct Payload {
     pub(crate) fds: Descriptors,
 }
 
-/// The same, lent.
-#[derive(Debug)]
-pub(crate) struct Lent<'a> {
-    pub(crate) bytes: &'a [u8],
-    pub(crate) fds: Descriptors,
-}
-
 /// A descriptor as a value: what everything that holds one is encoded as.
 #[derive(Debug, Clone)]
 pub(crate) struct Attached(pub(crate) Arc<OwnedFd>);
@@ -159,6 +152,15 @@ pub(crate) fn provide<T>(fds: Descriptors, decode: impl FnOnce() -> T) -> (T, De
     let left = COME.take();
     drop(around);
     (decoded, left.into_iter().flatten().collect())
+}
+
+/// The same where there are none.
+#[inline]
+pub(crate) fn provide_none<T>(decode: impl FnOnce() -> T) -> T {
+    let _providing = Providing {
+        outer: N_COME.replace(0),
+    };
+    decode()
 }
 
 /// A message that is decoded. The one around it goes on when this is dropped.
@@ -313,7 +315,11 @@ impl Payload {
     /// What `decode` reads from the front of it; descriptors that it does not take are closed.
     pub(crate) fn decode<T>(self, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
         let Payload { bytes, fds, .. } = self.together();
-        behind::provide(&bytes, || Lent { bytes: &bytes, fds }.decode(decode))
+        let decode = || decode(&mut &bytes[..]);
+        behind::provide(&bytes, || match fds.is_empty() {
+            true => provide_none(decode),
+            false => provide(fds, decode).0,
+        })
     }
 
     /// As it arrived.
@@ -338,20 +344,6 @@ impl Payload {
         let behind = behind.iter().map(|block| &block[..]);
         let parts: Vec<&[u8]> = std::iter::once(&self.bytes[..]).chain(behind).collect();
         Payload::new(parts.concat(), self.fds)
-    }
-}
-
-impl Lent<'_> {
-    /// What `decode` reads from the front of it; descriptors that it does not take are closed.
-    #[inline]
-    pub(crate) fn decode<T>(mut self, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
-        if self.fds.is_empty() {
-            let _providing = Providing {
-                outer: N_COME.replace(0),
-            };
-            return decode(&mut self.bytes);
-        }
-        provide(self.fds, || decode(&mut self.bytes)).0
     }
 }
 
