@@ -9,7 +9,7 @@
 
 use crate::error::{Error, Result};
 use crate::process::page::Page;
-use crate::wire::attach::{Lent, Payload};
+use crate::wire::attach::{Payload, whole};
 use crate::wire::codec;
 use crate::wire::items::{Items, Writer};
 use std::time::{Duration, Instant};
@@ -40,6 +40,7 @@ pub(crate) struct Chunk<'a> {
     results: Writer,
     /// They are no longer all in the outbox, which holds no descriptors, or are more than a message may hold.
     full: bool,
+    limit: usize,
     since: Instant,
     pace: Pace,
 }
@@ -57,39 +58,43 @@ impl<'a> Chunk<'a> {
             begun: 0,
             results: Writer::with_capacity((2 * message.body.len()).min(page.outbox_room())),
             full: false,
+            limit: message.port.limit(),
             since,
             pace: Pace::new(since),
         }
     }
 
-    /// The encoded input of the next item, which has begun from here on: reading it runs the user's code too.
+    /// The input of the next item, which has begun from here on: to decode it runs the user's code too.
     #[inline]
-    pub(crate) fn next(&mut self) -> Option<Lent<'a>> {
-        let (_, item) = self.items.next()?;
-        self.begun += 1;
-        self.page.begin_item(self.begun, self.timed);
-        Some(item)
+    pub(crate) fn next<T>(&mut self, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Option<Result<T>> {
+        self.items.read(|_, input| {
+            self.begun += 1;
+            self.page.begin_item(self.begun, self.timed);
+            whole(input, decode)
+        })
     }
 
     /// The item is done: the outcome, written by `encode`, which may attach descriptors.
     #[inline]
     pub(crate) fn done(&mut self, kind: ItemKind, encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) {
-        let limit = self.message.port.limit();
-        if let Err(error) = self.results.push(kind as u8, limit, encode) {
+        if let Err(error) = self.results.push(kind as u8, self.limit, encode) {
             self.fail(&error);
         }
         let last = self.results.last();
-        let in_outbox =
-            !self.results.last_has_fds() && self.page.extend_outbox(&mut self.results.bytes, last);
-        self.full |= !in_outbox || self.results.is_too_much(limit);
+        let in_outbox = !self.results.last_has_fds() && self.page.extend_outbox(&self.results.bytes, last);
+        self.full |= !in_outbox || self.results.is_too_much(self.limit);
     }
 
-    /// Between two items: hears a stop or a cancel, and sends the results that are too many to be kept.
+    /// Whether a pause is due, asked once between two items.
     #[inline]
+    pub(crate) fn is_due(&mut self) -> bool {
+        self.pace.is_due() | self.full
+    }
+
+    /// Hears a stop or a cancel, and sends the results that are too many to be kept.
+    #[cold]
     pub(crate) async fn pause(&mut self) {
-        if self.pace.is_due() {
-            yield_now().await;
-        }
+        yield_now().await;
         if self.full {
             self.flush().await;
         }
@@ -118,7 +123,7 @@ impl<'a> Chunk<'a> {
     async fn flush(&mut self) {
         let mut results = std::mem::take(&mut self.results);
         // If they are too many it is the last that made them so: before it they were not.
-        let last = match results.is_too_much(self.message.port.limit()) {
+        let last = match results.is_too_much(self.limit) {
             true => Some(results.split_off_last()),
             false => None,
         };

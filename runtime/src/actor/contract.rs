@@ -267,15 +267,17 @@ fn run_service<S: Service>(input: Payload, page: Rc<Page>) -> LocalBoxFuture<'st
 
 fn run_chunk<'a, T: Task>(chunk: &'a mut Chunk<'_>) -> LocalBoxFuture<'a, ()> {
     Box::pin(async move {
-        while let Some(item) = chunk.next() {
-            match item.decode(T::decode_input) {
+        while let Some(input) = chunk.next(T::decode_input) {
+            match input {
                 Ok(input) => match T::call(input).await {
                     Ok(output) => chunk.done(ItemKind::Value, |out| T::encode_output(&output, out)),
                     Err(error) => chunk.done(ItemKind::Failed, |out| T::encode_error(&error, out)),
                 },
                 Err(error) => chunk.done(ItemKind::Fault, |out| Ok(codec::encode(&error, out)?)),
             }
-            chunk.pause().await;
+            if chunk.is_due() {
+                chunk.pause().await;
+            }
         }
     })
 }

@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 /// The bytes of a word.
 pub(crate) const WORD: usize = size_of::<u64>();
 
+/// How many bytes are sooner copied one by one than by a `memcpy`.
+const FEW: usize = 24;
+
 /// An atomic integer, of which shared memory can hold an array.
 ///
 /// # Safety
@@ -138,16 +141,24 @@ impl Map {
         true
     }
 
-    /// Copies whole words in, where the word at `index` is the first; `false`, and nothing done, if they do not fit.
-    /// One writer at a time.
+    /// Copies bytes in at `offset` that were written just now; `false`, and nothing done, if they do not fit.
+    ///
+    /// A few go byte by byte: a word of them, read before the stores that it was written by have left the processor,
+    /// would wait until they have.
     #[inline]
-    pub(crate) fn copy_words_in(&self, index: usize, words: &[[u8; WORD]]) -> bool {
-        let fits = index
-            .checked_add(words.len())
-            .is_some_and(|end| end <= self.words);
+    pub(crate) fn copy_fresh_in(&self, offset: usize, bytes: &[u8]) -> bool {
+        if bytes.len() > FEW {
+            return self.put(offset, bytes);
+        }
+        let fits = self.has(offset, bytes.len());
         if fits {
-            for (index, word) in (index..).zip(words) {
-                self.cell(index).store(u64::from_ne_bytes(*word), Relaxed);
+            // SAFETY: the range is within the mapping, by the line above, and alive as long as `self`; any bytes are a value
+            // of an atomic one.
+            let cells = unsafe {
+                std::slice::from_raw_parts(self.base.cast::<AtomicU8>().as_ptr().add(offset), bytes.len())
+            };
+            for (cell, byte) in cells.iter().zip(bytes) {
+                cell.store(*byte, Relaxed);
             }
         }
         fits

@@ -5,11 +5,13 @@ use crate::actor::conn::{Answer, Death, Reply};
 use crate::actor::contract::Task;
 use crate::error::{Error, Result, TaskError};
 use crate::exit::ExitReason;
-use crate::wire::attach::{Lent, Payload};
+use crate::wire::attach::{Payload, whole};
 use crate::wire::codec;
 use crate::wire::control::Salvage;
-use crate::wire::items::{Items, split};
+use crate::wire::items::{Items, Received, split};
+use std::marker::PhantomData;
 use std::time::Duration;
+use std::vec;
 
 use super::workers::is_timeout;
 
@@ -40,13 +42,29 @@ impl<K> Default for Chunk<K> {
 /// The outcome of a task. Its error is large, and rare.
 pub(super) type Outcome<T> = Result<<T as Task>::Output, Box<TaskError<<T as Task>::Error>>>;
 
-/// An outcome with what is kept of its input.
-pub(super) type Done<T, K> = (K, Outcome<T>);
+/// What became of items that follow one another, each with what is kept of its input. A result is decoded when it is asked for.
+pub(super) struct Outcomes<T, K> {
+    kept: vec::IntoIter<K>,
+    /// The results of the first.
+    results: Received,
+    /// What became of those behind them.
+    end: End,
+    task: PhantomData<fn() -> T>,
+}
+
+/// What became of an item that has no result.
+#[derive(Debug)]
+enum End {
+    Missing,
+    Failed(Error),
+    TimedOut(Duration),
+    Died(ExitReason),
+}
 
 /// What became of a chunk.
-pub(super) struct Sorted<T: Task, K> {
-    /// The outcomes of the items that have one: the first, and those behind it.
-    pub(super) done: Vec<Done<T, K>>,
+pub(super) struct Sorted<T, K> {
+    /// The items that have an outcome: the first, and those behind it.
+    pub(super) done: Outcomes<T, K>,
     /// The item behind them, if its worker died of it and it may run again.
     pub(super) alone: Option<Chunk<K>>,
     /// The items behind that: they had not begun, and run as if nothing had been.
@@ -61,60 +79,69 @@ pub(super) fn sort<T: Task, K>(
     answer: Result<Answer>,
     timeout: Option<Duration>,
 ) -> Sorted<T, K> {
-    let Chunk {
-        first,
-        retries,
-        kept,
-        body,
-    } = chunk;
-    let mut sorted = Sorted {
-        done: Vec::with_capacity(kept.len()),
-        alone: None,
-        rest: None,
-        nanos: None,
+    let Answer { mut parts, reply } = match answer {
+        Ok(answer) => answer,
+        Err(error) => return Sorted::all(Outcomes::failed(chunk.kept, error)),
     };
-    let mut kept = kept.into_iter();
-    let (parts, reply) = match answer {
-        Ok(Answer { parts, reply }) => (parts, reply),
-        Err(error) => {
-            sorted.fail(kept, &error);
-            return sorted;
-        }
-    };
-    for part in parts {
-        sorted.take(&mut kept, Items::new(&part.bytes, part.fds));
-    }
-    match reply {
+    let end = match reply {
         Reply::Value(last, nanos) => {
-            sorted.take(&mut kept, Items::new(&last.bytes, last.fds));
-            sorted.nanos = Some(nanos);
-            sorted.fail(kept, &Error::msg("the worker gave no result for this item"));
-        }
-        Reply::Fault(error) => sorted.fail(kept, &error),
-        Reply::Failed(_) => sorted.fail(kept, &Error::msg("the worker failed as only an actor can")),
-        Reply::Died(death) => {
-            let Death { reason, salvage, .. } = *death;
-            let begun = salvage.as_ref().map_or(0, |salvage| salvage.begun);
-            let overdue = salvage.as_ref().is_some_and(|salvage| salvage.overdue);
-            if let Some(salvage) = salvage {
-                sorted.salvage(&mut kept, &salvage);
-            }
-            let n_done = sorted.done.len();
-            let mut left = Chunk {
-                first: first + n_done as u64,
-                retries,
-                kept: kept.collect(),
-                body: split(body, n_done).1,
+            parts.push(last);
+            return Sorted {
+                nanos: Some(nanos),
+                ..Sorted::all(Outcomes::new(chunk.kept, parts, End::Missing))
             };
-            if begun > n_done as u64 && !left.kept.is_empty() {
-                let rest = left.split_first();
-                sorted.blame(left, reason, timeout.filter(|_| overdue));
-                left = rest;
+        }
+        Reply::Died(death) => return died(chunk, parts, *death, timeout),
+        Reply::Fault(error) => error,
+        Reply::Failed(_) => Error::msg("the worker failed as only an actor can"),
+    };
+    Sorted::all(Outcomes::new(chunk.kept, parts, End::Failed(end)))
+}
+
+/// Sorts those of a worker that died.
+fn died<T: Task, K>(
+    mut chunk: Chunk<K>,
+    mut parts: Vec<Payload>,
+    death: Death,
+    timeout: Option<Duration>,
+) -> Sorted<T, K> {
+    let Death { reason, salvage, .. } = death;
+    let begun = salvage.as_ref().map_or(0, |salvage| salvage.begun as usize);
+    let overdue = salvage.as_ref().is_some_and(|salvage| salvage.overdue);
+    let came = parts.iter().map(count).sum();
+    parts.extend(salvage.and_then(|salvage| left_in(salvage, came)));
+    let n_done = parts.iter().map(count).sum::<usize>().min(chunk.kept.len());
+    let mut rest = chunk.split_off(n_done);
+    let (mut alone, mut end) = (None, End::Missing);
+    if begun > n_done && !rest.kept.is_empty() {
+        let mut item = std::mem::take(&mut rest);
+        rest = item.split_off(1);
+        match timeout.filter(|_| overdue && is_timeout(&reason)) {
+            None if item.retries > 0 => {
+                item.retries -= 1;
+                alone = Some(item);
             }
-            sorted.rest = Some(left).filter(|left| !left.kept.is_empty());
+            timeout => {
+                end = timeout.map_or(End::Died(reason), End::TimedOut);
+                chunk.kept.append(&mut item.kept);
+            }
         }
     }
-    sorted
+    Sorted {
+        alone,
+        rest: Some(rest).filter(|rest| !rest.kept.is_empty()),
+        ..Sorted::all(Outcomes::new(chunk.kept, parts, end))
+    }
+}
+
+fn count(results: &Payload) -> usize {
+    Items::new(&results.bytes, results.fds.clone()).count()
+}
+
+/// The results in a dead worker's outbox behind those that came already.
+fn left_in(salvage: Salvage, came: usize) -> Option<Payload> {
+    let n_twice = (came as u64).checked_sub(salvage.base)?;
+    Some(split(salvage.results.into(), n_twice as usize).1)
 }
 
 impl<K> Chunk<K> {
@@ -127,79 +154,95 @@ impl<K> Chunk<K> {
         }
     }
 
-    /// Leaves its first item in it, and gives the others.
-    fn split_first(&mut self) -> Chunk<K> {
-        let (first, rest) = split(std::mem::take(&mut self.body), 1);
+    /// Leaves its first `n` items in it, and gives the others.
+    fn split_off(&mut self, n: usize) -> Chunk<K> {
+        let (first, rest) = split(std::mem::take(&mut self.body), n);
         self.body = first;
         Chunk {
-            first: self.first + 1,
+            first: self.first + n as u64,
             retries: self.retries,
-            kept: self.kept.split_off(1),
+            kept: self.kept.split_off(n),
             body: rest,
         }
     }
 }
 
-impl<T: Task, K> Sorted<T, K> {
-    /// Takes results for the items that are next.
-    fn take(&mut self, kept: &mut impl Iterator<Item = K>, results: Items<'_>) {
-        for result in results {
-            let Some(kept) = kept.next() else { break };
-            self.done.push((kept, decode::<T>(result)));
+impl<T, K> Sorted<T, K> {
+    fn all(done: Outcomes<T, K>) -> Self {
+        Sorted {
+            done,
+            alone: None,
+            rest: None,
+            nanos: None,
+        }
+    }
+}
+
+impl<T, K> Outcomes<T, K> {
+    fn new(kept: Vec<K>, results: Vec<Payload>, end: End) -> Self {
+        Outcomes {
+            kept: kept.into_iter(),
+            results: Received::new(results),
+            end,
+            task: PhantomData,
         }
     }
 
-    /// Takes what was in a dead worker's outbox: those of its results that came already are passed over.
-    fn salvage(&mut self, kept: &mut impl Iterator<Item = K>, salvage: &Salvage) {
-        if let Some(came) = (self.done.len() as u64).checked_sub(salvage.base) {
-            self.take(
-                kept,
-                Items::new(&salvage.results, Vec::new()).skipping(came as usize),
-            );
+    /// None of them has a result.
+    pub(super) fn failed(kept: Vec<K>, error: Error) -> Self {
+        Outcomes::new(kept, Vec::new(), End::Failed(error))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+}
+
+impl<T: Task, K> Iterator for Outcomes<T, K> {
+    type Item = (K, Outcome<T>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let kept = self.kept.next()?;
+        let outcome = self.results.read(decode::<T>);
+        Some((
+            kept,
+            outcome.unwrap_or_else(|| Err(Box::new(self.end.to_error()))),
+        ))
+    }
+}
+
+impl End {
+    #[cold]
+    fn to_error<E>(&self) -> TaskError<E> {
+        match self {
+            End::Missing => TaskError::Other(Error::msg("the worker gave no result for this item")),
+            End::Failed(error) => TaskError::Other(error.clone()),
+            End::TimedOut(timeout) => TaskError::Timeout(*timeout),
+            End::Died(reason) => TaskError::Died {
+                reason: reason.clone(),
+                begun: true,
+            },
         }
-    }
-
-    /// The item that the worker was on when it died.
-    fn blame(&mut self, mut item: Chunk<K>, reason: ExitReason, overdue: Option<Duration>) {
-        let outcome = match overdue {
-            Some(timeout) if is_timeout(&reason) => TaskError::Timeout(timeout),
-            _ if item.retries > 0 => {
-                item.retries -= 1;
-                self.alone = Some(item);
-                return;
-            }
-            _ => TaskError::Died { reason, begun: true },
-        };
-        let outcome = |kept| (kept, Err(Box::new(outcome)));
-        self.done.extend(item.kept.pop().map(outcome));
-    }
-
-    fn fail(&mut self, kept: impl Iterator<Item = K>, error: &Error) {
-        let failed = kept.map(|kept| (kept, Err(Box::new(TaskError::Other(error.clone())))));
-        self.done.extend(failed);
     }
 }
 
 #[inline]
-fn decode<T: Task>((kind, result): (u8, Lent<'_>)) -> Outcome<T> {
+fn decode<T: Task>(kind: u8, result: &mut &[u8]) -> Outcome<T> {
     const VALUE: u8 = ItemKind::Value as u8;
     match kind {
-        VALUE => result
-            .decode(T::decode_output)
-            .map_err(|error| Box::new(TaskError::Other(error))),
+        VALUE => whole(result, T::decode_output).map_err(|error| Box::new(TaskError::Other(error))),
         _ => Err(Box::new(failure::<T>(kind, result))),
     }
 }
 
 #[cold]
-fn failure<T: Task>(kind: u8, result: Lent<'_>) -> TaskError<T::Error> {
+fn failure<T: Task>(kind: u8, result: &mut &[u8]) -> TaskError<T::Error> {
     const FAILED: u8 = ItemKind::Failed as u8;
     const FAULT: u8 = ItemKind::Fault as u8;
     match kind {
-        FAILED => result
-            .decode(T::decode_error)
-            .map_or_else(TaskError::Other, TaskError::Failed),
-        FAULT => TaskError::Other(codec::decode(result.bytes).unwrap_or_else(Error::from)),
+        FAILED => whole(result, T::decode_error).map_or_else(TaskError::Other, TaskError::Failed),
+        FAULT => TaskError::Other(codec::decode(result).unwrap_or_else(Error::from)),
         other => TaskError::Other(Error::msg(format_args!("a worker gave a result of kind {other}"))),
     }
 }

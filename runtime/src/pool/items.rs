@@ -14,11 +14,10 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::vec;
 use tokio::sync::TryAcquireError;
 use tokio::task::JoinHandle;
 
-use super::chunk::{Chunk, Done, Sorted, sort};
+use super::chunk::{Chunk, Outcome, Outcomes, Sorted, sort};
 use super::progress::Progress;
 use super::sizing::{DEPTH, MOST_BYTES, Sizing};
 use super::workers::{Turn, Workers, closed};
@@ -122,7 +121,7 @@ pub struct Items<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> {
 /// Outcomes of inputs that follow one another, and the number of the first.
 pub(super) struct Batch<T: Task, K: Keep<T::Input>> {
     pub(super) first: u64,
-    pub(super) outcomes: vec::IntoIter<Done<T, Kept<T, K>>>,
+    pub(super) outcomes: Outcomes<T, Kept<T, K>>,
 }
 
 /// Outcomes as they come.
@@ -217,17 +216,14 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
         }
         self.again.extend(alone);
         self.again.extend(rest);
-        if !done.is_empty() {
+        if done.len() > 0 {
             self.give(first, done);
         }
     }
 
-    fn give(&mut self, first: u64, done: Vec<Done<T, Kept<T, K>>>) {
-        self.progress.advance(done.len());
-        self.done.push_back(Batch {
-            first,
-            outcomes: done.into_iter(),
-        });
+    fn give(&mut self, first: u64, outcomes: Outcomes<T, Kept<T, K>>) {
+        self.progress.advance(outcomes.len());
+        self.done.push_back(Batch { first, outcomes });
     }
 
     fn has_work(&self) -> bool {
@@ -355,12 +351,11 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
     }
 
     fn refuse(&mut self, idx: u64, kept: Kept<T, K>, error: Error) {
-        self.give(idx, vec![(kept, Err(Box::new(TaskError::Other(error))))]);
+        self.give(idx, Outcomes::failed(vec![kept], error));
     }
 
     fn refuse_all(&mut self, chunk: Chunk<Kept<T, K>>, error: &Error) {
-        let refused = |kept| (kept, Err(Box::new(TaskError::Other(error.clone()))));
-        self.give(chunk.first, chunk.kept.into_iter().map(refused).collect());
+        self.give(chunk.first, Outcomes::failed(chunk.kept, error.clone()));
     }
 
     /// The pool is gone: what was not sent never will be.
@@ -447,7 +442,7 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Stream for Ordere
     }
 }
 
-fn yielded<T: Task, K: Keep<T::Input>>((kept, outcome): Done<T, Kept<T, K>>) -> Yielded<T, K> {
+fn yielded<T: Task, K: Keep<T::Input>>((kept, outcome): (Kept<T, K>, Outcome<T>)) -> Yielded<T, K> {
     K::give(kept, outcome.map_err(|error| *error))
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A chunk should take about as long as it is worth: long enough that its way there and back does not count, short
 //! enough that the work stays even among workers and a slow item holds up few others. Workers say how long a chunk took,
-//! so the size follows the items; it grows in steps, since the first items may not be like the rest.
+//! so the size follows the items; it grows in steps, since the first items may not be like the rest. What is left in the
+//! end is shared among the workers, but in no smaller pieces than are worth their way.
 //!
 //! Where chunks are shorter than their way, since their size was asked for, several travel together, and more of them
 //! wait at a worker: as many as it works off while an answer and the next message are on their way.
@@ -14,6 +15,9 @@ const GOAL: Duration = Duration::from_millis(2);
 
 /// The most by which one chunk is larger than the last.
 const STEP: usize = 8;
+
+/// Into how many chunks for each worker what is left is divided.
+const SHARES: usize = 4;
 
 /// What should wait at a worker while it runs a chunk: longer than an answer and the next chunk are on their way.
 const AHEAD: Duration = Duration::from_micros(200);
@@ -60,13 +64,15 @@ impl Sizing {
     /// The size of the next chunk, with so many items to go, if that is known.
     pub(super) fn next(&mut self, left: Option<usize>) -> usize {
         // The last chunks get smaller, so that all workers end together.
-        let fair = left.map_or(MOST, |left| left.div_ceil(2 * self.n_workers));
+        let fair = left.map_or(MOST, |left| left.div_ceil(SHARES * self.n_workers));
         if let Some(fixed) = self.fixed {
             return fixed.saturating_mul(self.together(fixed).min(fair.div_ceil(fixed)).max(1));
         }
         let Some(cost) = self.cost else { return 1 };
-        let fitting = (GOAL.as_nanos() as f64 / cost.max(1.0)) as usize;
-        let size = fitting.min(fair).min(self.last.max(1) * STEP).clamp(1, MOST);
+        let within = |time: Duration| (time.as_nanos() as f64 / cost.max(1.0)) as usize;
+        // But not so small that their ways take longer than they do.
+        let fair = fair.max(within(AHEAD));
+        let size = within(GOAL).min(fair).min(self.last.max(1) * STEP).clamp(1, MOST);
         self.last = size;
         size
     }
@@ -143,11 +149,24 @@ mod tests {
     #[test]
     fn the_last_chunks_are_shared_among_the_workers() {
         let mut sizing = Sizing::new(None, 2);
-        sizing.took(1000, 1000);
+        sizing.took(1000, 20_000_000);
         for _ in 0..6 {
             sizing.next(None);
         }
-        assert_eq!(sizing.next(Some(100)), 25);
+        assert_eq!(sizing.next(Some(160)), 20);
+        assert_eq!(sizing.next(Some(100)), 13);
+    }
+
+    #[test]
+    fn the_last_chunks_are_worth_their_way() {
+        let mut sizing = Sizing::new(None, 2);
+        sizing.took(1000, 20_000_000);
+        for _ in 0..6 {
+            sizing.next(None);
+        }
+        // Ten of them take as long as an answer and the next chunk are on their way.
+        assert_eq!(sizing.next(Some(79)), 10);
+        assert_eq!(sizing.next(Some(1)), 10);
     }
 
     #[test]
@@ -173,8 +192,8 @@ mod tests {
     fn the_last_short_chunks_are_shared_among_the_workers() {
         let mut sizing = Sizing::new(Some(3), 2);
         sizing.took(3, 300);
-        assert_eq!(sizing.next(Some(1000)), 3 * 64);
-        assert_eq!(sizing.next(Some(100)), 3 * 9);
+        assert_eq!(sizing.next(Some(2000)), 3 * 64);
+        assert_eq!(sizing.next(Some(100)), 3 * 5);
         assert_eq!(sizing.next(Some(1)), 3);
     }
 

@@ -16,7 +16,7 @@
 
 use crate::crash::{self, Point};
 use crate::os::clock;
-use crate::os::map::{Map, WORD};
+use crate::os::map::Map;
 use crate::os::memfd;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -345,22 +345,11 @@ impl Page {
     /// Makes the outbox hold what `results` does, which it does already up to `from`; `false`, and nothing added, if
     /// that does not fit.
     #[inline]
-    pub(crate) fn extend_outbox(&self, results: &mut Vec<u8>, from: usize) -> bool {
-        let len = results.len();
-        if len > self.outbox_room() {
-            return false;
-        }
-        // In whole words: what is behind the last result, where the next will be, means nothing yet.
-        results.extend_from_slice(&[0; WORD]);
-        let (words, _) = results[from / WORD * WORD..].as_chunks();
-        let fits = self.0.copy_words_in(
-            (OUTBOX_AT + from) / WORD,
-            &words[..len.div_ceil(WORD) - from / WORD],
-        );
-        results.truncate(len);
+    pub(crate) fn extend_outbox(&self, results: &[u8], from: usize) -> bool {
+        let fits = self.0.copy_fresh_in(OUTBOX_AT + from, &results[from..]);
         // The length is published after the bytes.
         if fits {
-            self.set(Cell::OutboxLength, len as u64);
+            self.set(Cell::OutboxLength, results.len() as u64);
         }
         fits
     }
@@ -394,9 +383,9 @@ mod tests {
         child.set_last_words(b"farewell");
         child.reset_outbox(40);
         let mut results = b"one".to_vec();
-        assert!(child.extend_outbox(&mut results, 0));
+        assert!(child.extend_outbox(&results, 0));
         results.extend(b"three");
-        assert!(child.extend_outbox(&mut results, 3) && results == b"onethree");
+        assert!(child.extend_outbox(&results, 3) && results == b"onethree");
         assert_eq!(host.phase(), Phase::Ready);
         assert_eq!(
             (host.begun(0), host.begun(SLOTS - 1), host.begun(SLOTS)),
@@ -476,7 +465,7 @@ mod tests {
             while results.len() + 8 <= child.outbox_room() {
                 let from = results.len();
                 results.extend([1; 8]);
-                assert!(child.extend_outbox(&mut results, from));
+                assert!(child.extend_outbox(&results, from));
             }
         };
         at_the_same_time(stores, |host| {
@@ -504,7 +493,7 @@ mod tests {
             page.set(Cell::OutboxLength, length);
             page.set(Cell::Phase, length);
             assert!(page.last_words().is_empty() && page.outbox().is_none() && page.phase() == Phase::Born);
-            assert!(!page.extend_outbox(&mut vec![1; 1], 0));
+            assert!(!page.extend_outbox(&[1], 0));
         }
     }
 
@@ -513,12 +502,12 @@ mod tests {
         let (page, _fd) = Page::create(1).unwrap();
         assert_eq!(page.outbox_room(), 4096);
         let mut results = vec![1; 4090];
-        assert!(page.extend_outbox(&mut results, 0));
+        assert!(page.extend_outbox(&results, 0));
         results.extend([2; 7]);
-        assert!(!page.extend_outbox(&mut results, 4090));
+        assert!(!page.extend_outbox(&results, 4090));
         assert_eq!(page.outbox().unwrap().1, [1; 4090]);
         results.truncate(4096);
-        assert!(page.extend_outbox(&mut results, 4090));
+        assert!(page.extend_outbox(&results, 4090));
         assert_eq!(page.outbox().unwrap().1, results);
     }
 

@@ -37,13 +37,6 @@ pub struct Payload {
     pub(crate) fds: Descriptors,
 }
 
-/// The same, lent.
-#[derive(Debug)]
-pub(crate) struct Lent<'a> {
-    pub(crate) bytes: &'a [u8],
-    pub(crate) fds: Descriptors,
-}
-
 /// A descriptor as a value: what everything that holds one is encoded as.
 #[derive(Debug, Clone)]
 pub(crate) struct Attached(pub(crate) Arc<OwnedFd>);
@@ -159,6 +152,15 @@ pub(crate) fn provide<T>(fds: Descriptors, decode: impl FnOnce() -> T) -> (T, De
     let left = COME.take();
     drop(around);
     (decoded, left.into_iter().flatten().collect())
+}
+
+/// The same where there are none.
+#[inline]
+pub(crate) fn provide_none<T>(decode: impl FnOnce() -> T) -> T {
+    let _providing = Providing {
+        outer: N_COME.replace(0),
+    };
+    decode()
 }
 
 /// A message that is decoded. The one around it goes on when this is dropped.
@@ -313,7 +315,11 @@ impl Payload {
     /// What `decode` reads, which must be all of it; descriptors that it does not take are closed.
     pub(crate) fn decode<T>(self, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
         let Payload { bytes, fds, .. } = self.together();
-        behind::provide(&bytes, || Lent { bytes: &bytes, fds }.decode(decode))
+        let decode = || whole(&mut &bytes[..], decode);
+        behind::provide(&bytes, || match fds.is_empty() {
+            true => provide_none(decode),
+            false => provide(fds, decode).0,
+        })
     }
 
     /// As it arrived.
@@ -341,23 +347,9 @@ impl Payload {
     }
 }
 
-impl Lent<'_> {
-    /// What `decode` reads, which must be all of it; descriptors that it does not take are closed.
-    #[inline]
-    pub(crate) fn decode<T>(mut self, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
-        if self.fds.is_empty() {
-            let _providing = Providing {
-                outer: N_COME.replace(0),
-            };
-            return whole(&mut self.bytes, decode);
-        }
-        provide(self.fds, || whole(&mut self.bytes, decode)).0
-    }
-}
-
 /// What `decode` reads, unless it leaves something over.
 #[inline]
-fn whole<T>(bytes: &mut &[u8], decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
+pub(crate) fn whole<T>(bytes: &mut &[u8], decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
     let value = decode(bytes)?;
     match bytes.len() {
         0 => Ok(value),

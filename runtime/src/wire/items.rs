@@ -9,9 +9,10 @@
 //! The descriptors of a message are those of its items, in order, so that an item names its own by the same numbers
 //! whatever message it travels in.
 
-use super::attach::{Descriptors, Lent, Payload, collect_into};
+use super::attach::{Descriptors, Payload, collect_into, provide, provide_none};
 use crate::error::{Error, Result};
 use crate::os::socket::MAX_DESCRIPTORS;
+use bytes::Bytes;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::vec;
@@ -26,10 +27,27 @@ const LONG_HEADER: usize = 5;
 /// The same for one with descriptors.
 const HEADER_WITH_FDS: usize = 6;
 
+/// One of them, as it lies in its message.
+struct Item<'a> {
+    kind: u8,
+    bytes: &'a [u8],
+    n_fds: usize,
+}
+
 /// Goes through items that were received. Malformed ones end it.
 #[derive(Debug)]
 pub(crate) struct Items<'a> {
     bytes: &'a [u8],
+    fds: vec::IntoIter<Arc<OwnedFd>>,
+}
+
+/// Goes through items that came in several messages, and keeps those until then. Malformed ones end it.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    messages: vec::IntoIter<Payload>,
+    bytes: Bytes,
+    /// Where the next one begins in them.
+    at: usize,
     fds: vec::IntoIter<Arc<OwnedFd>>,
 }
 
@@ -53,53 +71,96 @@ impl<'a> Items<'a> {
     }
 
     /// Those behind the first `n`, which may be none.
-    pub(crate) fn skipping(mut self, n: usize) -> Self {
-        (0..n).all(|_| self.next().is_some());
+    fn skipping(mut self, n: usize) -> Self {
+        (0..n).all(|_| self.read(|_, _| ()).is_some());
         self
     }
 
-    #[inline]
-    fn take(&mut self, rest: &'a [u8], length: usize) -> Option<&'a [u8]> {
-        let (item, rest) = rest.split_at_checked(length)?;
-        self.bytes = rest;
-        Some(item)
+    /// How many there are.
+    pub(crate) fn count(mut self) -> usize {
+        std::iter::from_fn(|| self.read(|_, _| ())).count()
     }
 
-    #[cold]
-    fn with_fds(&mut self, rest: &'a [u8]) -> Option<Lent<'a>> {
-        let (&n_fds, rest) = rest.split_first()?;
-        let (length, rest) = rest.split_first_chunk()?;
-        if usize::from(n_fds) > self.fds.len() {
-            return None;
-        }
-        let bytes = self.take(rest, u32::from_le_bytes(*length) as usize)?;
-        let fds = self.fds.by_ref().take(n_fds.into()).collect();
-        Some(Lent { bytes, fds })
+    /// What `decode` makes of the next: of its kind, and its bytes. Descriptors that it does not take are closed.
+    #[inline]
+    pub(crate) fn read<T>(&mut self, decode: impl FnOnce(u8, &mut &'a [u8]) -> T) -> Option<T> {
+        let item = first(&mut self.bytes)?;
+        item.read(&mut self.fds, decode)
     }
 }
 
-impl<'a> Iterator for Items<'a> {
-    /// The kind, and the item.
-    type Item = (u8, Lent<'a>);
+impl Received {
+    pub(crate) fn new(messages: Vec<Payload>) -> Self {
+        Received {
+            messages: messages.into_iter(),
+            ..Received::default()
+        }
+    }
 
+    /// The same as [`Items::read`].
     #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        let (&first, rest) = self.bytes.split_first()?;
-        let item = match usize::from(first >> 2) {
-            WITH_FDS => return Some((first & 3, self.with_fds(rest)?)),
-            LONG => {
-                let (length, rest) = rest.split_first_chunk()?;
-                self.take(rest, u32::from_le_bytes(*length) as usize)?
-            }
-            length => self.take(rest, length)?,
-        };
-        Some((
-            first & 3,
-            Lent {
-                bytes: item,
-                fds: Vec::new(),
-            },
-        ))
+    pub(crate) fn read<T>(&mut self, decode: impl FnOnce(u8, &mut &[u8]) -> T) -> Option<T> {
+        while self.at == self.bytes.len() {
+            self.turn_over()?;
+        }
+        let mut rest = &self.bytes[self.at..];
+        let item = first(&mut rest)?;
+        self.at = self.bytes.len() - rest.len();
+        item.read(&mut self.fds, decode)
+    }
+
+    #[cold]
+    fn turn_over(&mut self) -> Option<()> {
+        let Payload { bytes, fds, .. } = self.messages.next()?;
+        (self.bytes, self.at, self.fds) = (bytes, 0, fds.into_iter());
+        Some(())
+    }
+}
+
+/// Takes the first off some.
+#[inline]
+fn first<'a>(items: &mut &'a [u8]) -> Option<Item<'a>> {
+    let (&first, rest) = items.split_first()?;
+    let (n_fds, (bytes, rest)) = match usize::from(first >> 2) {
+        WITH_FDS => {
+            let (&n_fds, rest) = rest.split_first()?;
+            (n_fds.into(), split_long(rest)?)
+        }
+        LONG => (0, split_long(rest)?),
+        length => (0, rest.split_at_checked(length)?),
+    };
+    *items = rest;
+    Some(Item {
+        kind: first & 3,
+        bytes,
+        n_fds,
+    })
+}
+
+fn split_long(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = rest.split_first_chunk()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+}
+
+impl<'a> Item<'a> {
+    /// What `decode` makes of it, with its descriptors, which are the first of `fds`.
+    #[inline]
+    fn read<T>(
+        self,
+        fds: &mut vec::IntoIter<Arc<OwnedFd>>,
+        decode: impl FnOnce(u8, &mut &'a [u8]) -> T,
+    ) -> Option<T> {
+        let Item {
+            kind,
+            mut bytes,
+            n_fds,
+        } = self;
+        let decode = || decode(kind, &mut bytes);
+        match n_fds {
+            0 => Some(provide_none(decode)),
+            _ if n_fds > fds.len() => None,
+            _ => Some(provide(fds.take(n_fds).collect(), decode).0),
+        }
     }
 }
 
@@ -281,11 +342,9 @@ mod tests {
         }
         let (first, second) = split(writer.into_payload(), 2);
         assert_eq!((first.fds.len(), second.fds.len()), (2, 1));
-        let read = [first, second].into_iter().flat_map(|message| {
-            let items = Items::new(&message.bytes, message.fds);
-            items
-                .map(|(_, item)| item.decode(|bytes| Ok(codec::decode_next::<Vec<Attached>>(bytes)?.len())))
-                .collect::<Vec<_>>()
+        let mut received = Received::new(vec![first, second]);
+        let read = std::iter::from_fn(|| {
+            received.read(|_, bytes| codec::decode_next::<Vec<Attached>>(bytes).map(|lot| lot.len()))
         });
         assert_eq!(read.map(Result::unwrap).collect::<Vec<_>>(), numbers);
     }
@@ -298,8 +357,8 @@ mod tests {
         ) {
             let message = written(&items).into_payload();
             let read = |message: &Payload| -> Vec<_> {
-                let items = Items::new(&message.bytes, Vec::new());
-                items.map(|(kind, item)| (kind, item.bytes.to_vec())).collect()
+                let mut items = Items::new(&message.bytes, Vec::new());
+                std::iter::from_fn(|| items.read(|kind, bytes| (kind, bytes.to_vec()))).collect()
             };
             prop_assert_eq!(&read(&message), &items);
             let (first, second) = split(message, n);
@@ -309,7 +368,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            Items::new(&bytes, Vec::new()).for_each(drop);
+            Items::new(&bytes, Vec::new()).count();
         }
     }
 }

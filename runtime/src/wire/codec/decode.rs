@@ -124,6 +124,9 @@ impl<'de, const COMPACT: bool> Decoder<'de, COMPACT> {
             [tag::U8, v, ref rest @ ..] => (v.into(), rest),
             [tag::U16, a, b, ref rest @ ..] => (u16::from_be_bytes([a, b]).into(), rest),
             [tag::U32, a, b, c, d, ref rest @ ..] => (u32::from_be_bytes([a, b, c, d]).into(), rest),
+            [tag::U64, a, b, c, d, e, f, g, h, ref rest @ ..] => {
+                (u64::from_be_bytes([a, b, c, d, e, f, g, h]), rest)
+            }
             _ => return None,
         };
         self.rest = rest;
