@@ -8,7 +8,7 @@
 //! | `handle`, `call`, `stream`, `monitor` | what users hold |
 //! | `ledger` | what one sender sent to one actor, and what becomes of it at a death: pure |
 //! | `peer`, `books`, `conn` | the client's side: the books and the connection |
-//! | `child`, `port`, `queue`, `room`, `work` | the actor's side: a process, a link, the line before the value, that and its lock, a message that runs |
+//! | `child`, `port`, `queue`, `lock`, `room`, `work` | the actor's side: a process, a link, the line before the value, its lock, where both are, a message that runs |
 //! | `chunk` | items of a pool that came with one message |
 //! | `source` | a stream that a method returned, where it is made |
 
