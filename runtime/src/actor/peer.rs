@@ -20,7 +20,6 @@ use crate::local::{self, Local, RuntimeId};
 use crate::os::clock;
 use crate::os::socket::MAX_DESCRIPTORS;
 use crate::process::control::{self, Answered};
-use crate::wire::attach::Payload;
 use crate::wire::behind::Hold;
 use crate::wire::codec;
 use crate::wire::control::{
@@ -568,15 +567,15 @@ impl Peer {
             ..
         } = frame.head;
         let reply = match kind {
-            Kind::Reply => Reply::Value(Payload::received(frame.body, frame.fds), aux),
-            Kind::Failed => Reply::Failed(Payload::received(frame.body, frame.fds)),
+            Kind::Reply => Reply::Value(frame.into_payload(), aux),
+            Kind::Failed => Reply::Failed(frame.into_payload()),
             Kind::Fault => Reply::Fault(codec::decode(&frame.body).map_err(|e| e.to_string())?),
             Kind::Part => {
                 let mut books = self.books();
                 let Some(waiting) = books.ledger.waiter(seq).filter(|_| seq > 0) else {
                     return Ok(());
                 };
-                let part = Payload::received(frame.body, frame.fds);
+                let part = frame.into_payload();
                 let Some(stream) = waiting.stream().cloned() else {
                     waiting.part(part);
                     return Ok(());

@@ -8,6 +8,7 @@ use crate::os::clock;
 use crate::process::control::Remote;
 use crate::process::page::{Name, Page, Running};
 use crate::wire::attach::{Descriptors, Payload};
+use crate::wire::behind::Blocks;
 use crate::wire::codec;
 use crate::wire::control::{Attach, LinkId, Settings, Up};
 use crate::wire::frame::{Flags, Head, Kind};
@@ -61,6 +62,7 @@ pub(crate) struct Message {
     pub(crate) method: u32,
     pub(crate) body: Bytes,
     /// What goes with the body, until it is decoded.
+    blocks: Cell<Blocks>,
     pub(crate) fds: RefCell<Descriptors>,
     /// What it takes of the mailbox.
     cost: Credit,
@@ -112,7 +114,6 @@ impl Port {
             method,
             seq,
             aux,
-            fds,
             ..
         } = frame.head;
         match kind {
@@ -124,15 +125,17 @@ impl Port {
                 }
                 self.last.set(seq);
                 self.n_waiting.set(self.n_waiting.get() + 1);
-                let cost = Credit::of(frame.body.len(), fds.into());
+                let cost = frame.cost();
                 self.granter
                     .borrow_mut()
                     .arrived(cost)
                     .map_err(|fault| fault.to_string())?;
                 let answered = kind == Kind::Request;
                 let Payload {
-                    bytes: mut body, fds, ..
-                } = Payload::received(frame.body, frame.fds);
+                    bytes: mut body,
+                    behind,
+                    fds,
+                } = frame.into_payload();
                 let ancestors = match flags.contains(Flags::NESTED) {
                     true => ancestors(&mut body)?,
                     false => None,
@@ -143,6 +146,7 @@ impl Port {
                     seq,
                     method,
                     body,
+                    blocks: behind.into(),
                     fds: fds.into(),
                     cost,
                     answered,
@@ -269,7 +273,11 @@ impl Drop for Message {
 impl Message {
     /// What there is to decode: it can be had once.
     pub(crate) fn payload(&self) -> Payload {
-        Payload::new(self.body.clone(), self.fds.take())
+        Payload {
+            bytes: self.body.clone(),
+            behind: self.blocks.take(),
+            fds: self.fds.take(),
+        }
     }
 
     /// Whether anybody waits for what it comes to.

@@ -381,9 +381,8 @@ impl State {
         match kind {
             Kind::Tell if flags.contains(Flags::END) => return Err(End::Dropped),
             Kind::Tell => {
-                self.granter
-                    .arrived(Credit::of(frame.body.len(), frame.head.fds.into()))?;
-                self.arrived.push_back(Payload::received(frame.body, frame.fds));
+                self.granter.arrived(frame.cost())?;
+                self.arrived.push_back(frame.into_payload());
             }
             Kind::Credit => window.grant(Credit::of_head(&frame.head))?,
             other => {
@@ -470,6 +469,10 @@ impl Line {
             };
             unread.extend_from_slice(&head.to_bytes(item.len()));
             unread.extend_from_slice(&item.bytes);
+            item.behind
+                .iter()
+                .flatten()
+                .for_each(|block| unread.extend_from_slice(block));
             fds.extend(item.fds.iter().map(|fd| fd.as_fd()));
             outstanding = outstanding.checked_sub(cost(item)).unwrap_or_default();
         }

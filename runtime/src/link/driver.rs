@@ -234,9 +234,9 @@ impl Driver {
             if self.state == State::Ended {
                 return Ok(());
             }
-            self.inbox.make_room();
             let n_before = self.inbox.fds.len();
-            match self.port.read(&mut self.inbox.buf, &mut self.inbox.fds) {
+            let (buf, fds) = self.inbox.room();
+            match self.port.read(buf, fds) {
                 Ok(received) => self.received(received, n_before)?,
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(()),
@@ -248,9 +248,9 @@ impl Driver {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
-        self.inbox.make_room();
         let n_before = self.inbox.fds.len();
-        let read = ready!(self.port.poll_read(cx, &mut self.inbox.buf, &mut self.inbox.fds));
+        let (buf, fds) = self.inbox.room();
+        let read = ready!(self.port.poll_read(cx, buf, fds));
         Poll::Ready(match read {
             Ok(received) => self.received(received, n_before),
             Err(error) => self.read_failed(error),

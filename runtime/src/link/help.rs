@@ -91,8 +91,7 @@ impl Driver {
         let Some(ring) = self.port.ring() else {
             return Ok(false);
         };
-        self.inbox.make_room();
-        match ring.read_told(&mut self.inbox.buf) {
+        match ring.read_told(self.inbox.room().0) {
             Ok(None) => return Ok(false),
             Ok(Some(received)) => self.received(received, self.inbox.fds.len())?,
             Err(error) => self.read_failed(error)?,

@@ -6,6 +6,9 @@
 //! usual size returns. One large buffer is kept for the next large frame, since fresh memory costs more than the copy
 //! into it; some smaller reads later it is let go.
 //!
+//! Where a frame says that it ends with a block, that is read into memory of its own, which goes to whoever decodes it:
+//! a `Vec<u8>` then is that memory. The rest of the frame waits for it in the buffer.
+//!
 //! The first reads go into a small buffer: most links carry little, and each is memory of a process of its own.
 //!
 //! Descriptors that the kernel drops on their way, since this process can have no more, are those of one frame: a read
@@ -14,8 +17,9 @@
 
 use super::side::Lots;
 use super::{Incoming, LinkError};
+use crate::wire::behind::BLOCK;
 use crate::wire::frame::{FrameCodec, HEADER};
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
@@ -44,6 +48,9 @@ pub(super) struct Inbox {
     lost: VecDeque<usize>,
     /// How many bytes the frame has whose header was seen; 0 if none was.
     frame: usize,
+    /// How many of these at its end are a block, and what was read of it apart.
+    block: usize,
+    apart: BytesMut,
     /// The buffer is for one large frame.
     is_large: bool,
     /// The usual one before this, of which views may live on.
@@ -63,6 +70,8 @@ impl Inbox {
             fds: VecDeque::new(),
             lost: VecDeque::new(),
             frame: 0,
+            block: 0,
+            apart: BytesMut::new(),
             is_large: false,
             spare: BytesMut::new(),
             large: None,
@@ -73,7 +82,7 @@ impl Inbox {
 
     /// The next whole frame. Its descriptors came with its bytes, or are in `lots`.
     pub(super) fn next(&mut self, lots: Option<&mut Lots>) -> Result<Option<Incoming>, LinkError> {
-        if self.buf.len() < self.frame.max(HEADER) {
+        if self.n_unparsed() < self.frame.max(HEADER) {
             return self.check_idle();
         }
         let Some((head, len)) = self.codec.peek(&self.buf)? else {
@@ -81,6 +90,10 @@ impl Inbox {
         };
         let n_fds = usize::from(head.fds);
         self.frame = HEADER + len;
+        self.block = match head.block as usize {
+            small if small < BLOCK => 0,
+            block => block,
+        };
         let mut is_lost = n_fds > 0 && self.lost.front() == Some(&0);
         if let Some(lots) = lots
             && n_fds > 0
@@ -96,21 +109,24 @@ impl Inbox {
             // They come with the frame's first byte, so no more will.
             return Err(self.wrong_descriptors(n_fds));
         }
-        if self.buf.len() < self.frame {
+        if self.n_unparsed() < self.frame {
             return match self.fds.len() == n_here {
                 true => Ok(None),
                 false => Err(self.wrong_descriptors(n_fds)),
             };
         }
-        self.frame = 0;
+        let block = self.take_block();
+        (self.frame, self.block) = (0, 0);
         self.buf.advance(HEADER);
+        let n_apart = block.as_ref().map_or(0, Bytes::len);
         if is_lost {
             self.lost.pop_front();
         }
         self.lost.iter_mut().for_each(|before| *before -= n_here);
         Ok(Some(Incoming {
             head,
-            body: self.buf.split_to(len).freeze(),
+            body: self.buf.split_to(len - n_apart).freeze(),
+            block,
             fds: match n_here {
                 0 => Vec::new(),
                 _ => self.fds.drain(..n_here).collect(),
@@ -128,14 +144,59 @@ impl Inbox {
     /// Takes out what was read and not parsed; `None` where descriptors of it were lost.
     pub(super) fn take(&mut self) -> Option<(BytesMut, VecDeque<OwnedFd>)> {
         let whole = self.lost.is_empty();
+        self.buf.extend_from_slice(&std::mem::take(&mut self.apart));
         whole.then(|| (std::mem::take(&mut self.buf), std::mem::take(&mut self.fds)))
     }
 
-    /// Makes room for the next read.
-    pub(super) fn make_room(&mut self) {
+    /// Where the next read goes, with room for it: bytes, and descriptors.
+    pub(super) fn room(&mut self) -> (&mut BytesMut, &mut VecDeque<OwnedFd>) {
+        if self.is_at_block() {
+            self.set_apart();
+            return (&mut self.apart, &mut self.fds);
+        }
+        self.make_room();
+        (&mut self.buf, &mut self.fds)
+    }
+
+    /// All that is here of what was read.
+    fn n_unparsed(&self) -> usize {
+        self.buf.len() + self.apart.len()
+    }
+
+    /// What is still to come of a frame is of its block.
+    fn is_at_block(&self) -> bool {
+        self.block > 0 && self.buf.len() >= self.front()
+    }
+
+    /// How many bytes of the frame go into the buffer.
+    fn front(&self) -> usize {
+        self.frame - self.block
+    }
+
+    /// What comes of the block goes into memory of its own, and before that what came with the front.
+    fn set_apart(&mut self) {
+        if self.apart.capacity() == 0 {
+            let front = self.front();
+            self.apart = BytesMut::with_capacity(self.block);
+            self.apart.extend_from_slice(&self.buf[front..]);
+            self.buf.truncate(front);
+        }
+    }
+
+    fn take_block(&mut self) -> Option<Bytes> {
+        let mut block = std::mem::take(&mut self.apart);
+        // It may have had more room than it was to have.
+        if block.len() > self.block {
+            self.buf.extend_from_slice(&block.split_off(self.block));
+        }
+        (!block.is_empty()).then(|| block.freeze())
+    }
+
+    fn make_room(&mut self) {
         let room = self.buf.capacity() - self.buf.len();
-        if self.frame > BUFFER {
-            if room < self.frame - self.buf.len() {
+        let front = self.front();
+        if front > BUFFER {
+            if room < front - self.buf.len() {
                 self.replace_by_large();
             }
         } else if self.buf.is_empty() {
@@ -146,7 +207,7 @@ impl Inbox {
             if !is_free || self.buf.capacity() >= 2 * BUFFER {
                 self.change(size);
             }
-        } else if room < LEAST_ROOM || room < self.frame.saturating_sub(self.buf.len()) {
+        } else if room < LEAST_ROOM || room < front.saturating_sub(self.buf.len()) {
             self.replace(BUFFER);
         }
     }
@@ -174,16 +235,17 @@ impl Inbox {
     }
 
     fn replace_by_large(&mut self) {
-        let reclaimed = |mut kept: BytesMut| kept.try_reclaim(self.frame).then_some(kept);
+        let front = self.front();
+        let reclaimed = |mut kept: BytesMut| kept.try_reclaim(front).then_some(kept);
         // Its last frame may live on.
         match self.large.take().and_then(reclaimed) {
             Some(mut kept) => {
                 kept.extend_from_slice(&self.buf);
                 self.buf = kept;
             }
-            None => self.replace(self.frame),
+            None => self.replace(front),
         }
-        self.is_large = self.frame <= KEPT;
+        self.is_large = front <= KEPT;
     }
 
     fn put_large_by(&mut self) {

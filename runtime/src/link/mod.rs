@@ -47,12 +47,15 @@ pub(crate) use sender::{Closed, Sender};
 
 use crate::local;
 use crate::os::socket;
+use crate::wire::attach::Payload;
 use crate::wire::control::LinkId;
 use crate::wire::frame::{FrameCodec, FrameError, Head};
 use crate::{Error, ErrorKind};
 use bytes::Bytes;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use credit::Credit;
 
 /// One end of a connection, not yet in use.
 #[derive(Debug)]
@@ -68,7 +71,28 @@ pub(crate) enum Transport {
 pub(crate) struct Incoming {
     pub(crate) head: Head,
     pub(crate) body: Bytes,
+    /// The end of the body, where it was read into memory of its own.
+    pub(crate) block: Option<Bytes>,
     pub(crate) fds: Vec<OwnedFd>,
+}
+
+impl Incoming {
+    /// What it takes of the receiver's credit.
+    pub(crate) fn cost(&self) -> Credit {
+        let block = self.block.as_ref().map_or(0, Bytes::len);
+        Credit::of(self.body.len() + block, self.head.fds.into())
+    }
+
+    pub(crate) fn into_payload(self) -> Payload {
+        let payload = Payload::received(self.body, self.fds);
+        match self.block {
+            None => payload,
+            Some(block) => Payload {
+                behind: Some([block.into()].into()),
+                ..payload
+            },
+        }
+    }
 }
 
 /// Why a link cannot be read any further.

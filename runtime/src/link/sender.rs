@@ -110,6 +110,7 @@ impl Sender {
         let body = body.into();
         self.allows(body.len(), fds.len())?;
         head.fds = fds.len() as u16;
+        head.block = body.others().last().map_or(0, |block| block.len() as u32);
         if self.0.is_direct && fds.is_empty() && self.write_through(head, &body) {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use super::sender::{Body, INLINE, NotSent, ROOM};
 use super::*;
 use crate::os::socket::MAX_DESCRIPTORS;
 use crate::wire::attach::Descriptors;
-use crate::wire::behind::Block;
+use crate::wire::behind::{BLOCK, Block};
 use crate::wire::frame::{DEFAULT_LIMIT, Flags, HEADER, Kind};
 use bytes::{Bytes, BytesMut};
 use port::{Port, Sink};
@@ -48,7 +48,9 @@ on_every_transport! {
     a_frame_cut_anywhere_is_put_together_again
     a_body_of_exactly_the_limit_arrives_and_one_byte_more_is_refused
     large_and_small_frames_alternate
-    a_body_of_several_parts_arrives_as_one
+    a_body_of_several_parts_arrives_in_order
+    a_block_at_the_end_of_a_frame_is_read_into_memory_of_its_own
+    a_block_that_is_cut_short_is_dropped_with_its_frame
     a_header_over_the_limit_is_a_fault
     garbage_is_a_fault_and_ends_the_link
     the_end_of_file_comes_after_all_that_was_sent
@@ -179,7 +181,7 @@ async fn frames_arrive_in_order_with_heads_and_bodies(kind: LinkKind) {
         }
     }
     for seq in 0..100 {
-        let Incoming { head, body, fds } = receive(&mut b).await;
+        let Incoming { head, body, fds, .. } = receive(&mut b).await;
         assert_eq!(
             (head.seq, head.method, head.aux),
             (seq, seq as u32 + 1, u64::MAX - seq)
@@ -309,7 +311,7 @@ async fn large_and_small_frames_alternate(kind: LinkKind) {
     }
 }
 
-async fn a_body_of_several_parts_arrives_as_one(kind: LinkKind) {
+async fn a_body_of_several_parts_arrives_in_order(kind: LinkKind) {
     let ((a, a_driver), (_b, mut b)) = connect(kind, DEFAULT_LIMIT);
     listen(a_driver);
     let shapes: [&[usize]; 6] = [
@@ -336,8 +338,51 @@ async fn a_body_of_several_parts_arrives_as_one(kind: LinkKind) {
     for seq in 0..12 {
         let incoming = receive(&mut b).await;
         assert_eq!(incoming.head.seq, seq as u64);
-        assert_eq!(incoming.body, parts(seq).concat());
+        assert_eq!(joined(&incoming), parts(seq).concat());
     }
+}
+
+async fn a_block_at_the_end_of_a_frame_is_read_into_memory_of_its_own(kind: LinkKind) {
+    let ((a, a_driver), (_b, mut b)) = connect(kind, DEFAULT_LIMIT);
+    listen(a_driver);
+    let fronts = [7, 3 * BLOCK, 9, 100];
+    let blocks = [BLOCK, 2 << 20, BLOCK - 1, 5 * BLOCK];
+    for (seq, (front, block)) in fronts.into_iter().zip(blocks).enumerate() {
+        let block = Bytes::from(pattern(1, block)).into();
+        let body = Body::Parts(pattern(2, front).into(), Box::new([block]));
+        a.send(tell(seq as u64), body, Vec::new()).unwrap();
+    }
+    for (front, len) in fronts.into_iter().zip(blocks) {
+        let Incoming { body, block, .. } = receive(&mut b).await;
+        let Some(block) = block else {
+            assert_eq!((len, body.len()), (BLOCK - 1, front + len));
+            continue;
+        };
+        assert_eq!(
+            (&body[..], &block[..]),
+            (&pattern(2, front)[..], &pattern(1, len)[..])
+        );
+        let read_into = block.as_ptr();
+        let owned = Vec::from(block);
+        assert_eq!(owned.as_ptr(), read_into);
+    }
+}
+
+async fn a_block_that_is_cut_short_is_dropped_with_its_frame(kind: LinkKind) {
+    let ((_a, mut a), raw) = with_raw(kind, DEFAULT_LIMIT);
+    let head = Head {
+        block: 2 * BLOCK as u32,
+        ..tell(1)
+    };
+    let frame = frame(head, &pattern(1, 2 * BLOCK + 3));
+    raw.write(&frame[..HEADER + BLOCK / 2]).await;
+    drop(raw);
+    assert!(a.next().await.is_none());
+    assert!(a.is_cut());
+}
+
+fn joined(incoming: &Incoming) -> Vec<u8> {
+    [&incoming.body[..], incoming.block.as_deref().unwrap_or_default()].concat()
 }
 
 async fn a_header_over_the_limit_is_a_fault(kind: LinkKind) {
@@ -766,7 +811,7 @@ fn a_frame_whose_descriptors_this_process_cannot_take_comes_without_and_the_link
         let limit = a_file("z").as_raw_fd() as u64 + 1;
         setrlimit(Resource::RLIMIT_NOFILE, limit, hard).unwrap();
         for (seq, stated) in [(0, 0), (1, 2), (2, 2), (3, 0), (4, 2)] {
-            let Incoming { head, body, fds } = receive(&mut b).await;
+            let Incoming { head, body, fds, .. } = receive(&mut b).await;
             assert_eq!((head.seq, head.fds, fds.len()), (seq, stated, 0));
             assert!(seq != 1 || body == [7; 100_000][..]);
         }

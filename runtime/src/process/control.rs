@@ -80,7 +80,7 @@ struct Open {
 
 /// A control message, and the ends of links beside it.
 pub(crate) fn heard<T: DeserializeOwned>(frame: Incoming) -> Result<(T, Vec<OwnedFd>)> {
-    let (heard, beside) = Payload::received(frame.body, frame.fds).unpack()?;
+    let (heard, beside) = frame.into_payload().unpack()?;
     let owned = beside.into_iter().map(|fd| Attached(fd).into_owned());
     Ok((heard, owned.collect::<io::Result<_>>()?))
 }

@@ -314,9 +314,9 @@ impl Payload {
 
     /// What `decode` reads, which must be all of it; descriptors that it does not take are closed.
     pub(crate) fn decode<T>(self, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
-        let Payload { bytes, fds, .. } = self.together();
+        let Payload { bytes, behind, fds } = self;
         let decode = || whole(&mut &bytes[..], decode);
-        behind::provide(&bytes, || match fds.is_empty() {
+        behind::provide(&bytes, behind, || match fds.is_empty() {
             true => provide_none(decode),
             false => provide(fds, decode).0,
         })

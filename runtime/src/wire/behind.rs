@@ -2,7 +2,8 @@
 //!
 //! While a message is encoded, a block that is put behind it stays where it is, shared, and goes to the transport from
 //! there. In the message is only its length. On the wire the blocks follow the message, the last one first, so that
-//! whoever decodes takes each from the end of what is left. What is decoded is a view into the frame that was read.
+//! whoever decodes takes each from the end of what is left. What is decoded is a view into the frame that was read; but
+//! the first block, which is the frame's end, is read into memory of its own, and a `Vec<u8>` is that very memory.
 //!
 //! A block goes behind a message only where that is asked for, and only from the buffer of that very message: another
 //! that is encoded meanwhile has its own, or none.
@@ -10,6 +11,7 @@
 //! A block may be memory of the user's, and its destructor the user's code. So where one is dropped while this thread
 //! holds a lock that such code may want, which a [`Hold`] says, it is kept until that is let go.
 
+use crate::error::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
@@ -42,12 +44,18 @@ thread_local! {
     static INTO: Cell<*const Vec<u8>> = const { Cell::new(ptr::null()) };
     /// Its blocks.
     static PUT: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
-    /// The large message that is decoded.
-    static WHOLE: RefCell<Option<Bytes>> = const { RefCell::new(None) };
+    /// The message that is decoded, if it is large or has blocks.
+    static WHOLE: RefCell<Option<Whole>> = const { RefCell::new(None) };
     /// How many [`Hold`]s there are.
     static HOLDS: Cell<usize> = const { Cell::new(0) };
     /// What was dropped meanwhile.
     static HELD: RefCell<Vec<Bytes>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A message that is decoded, and those of its blocks that are apart from it and not yet taken.
+struct Whole {
+    message: Bytes,
+    blocks: Vec<Block>,
 }
 
 impl Block {
@@ -154,33 +162,57 @@ pub(crate) fn put(block: &Bytes, out: &Vec<u8>) -> bool {
     })
 }
 
-/// Runs `decode` on a message, of which [`view`] then gives views.
+/// Runs `decode` on a message, of which [`view`] then gives views, and [`take`] the blocks.
 #[inline]
-pub(crate) fn provide<T>(message: &Bytes, decode: impl FnOnce() -> T) -> T {
-    if message.len() < BLOCK {
+pub(crate) fn provide<T>(message: &Bytes, blocks: Blocks, decode: impl FnOnce() -> Result<T>) -> Result<T> {
+    if message.len() < BLOCK && blocks.is_none() {
         return decode();
     }
-    let _providing = Providing(WHOLE.replace(Some(message.clone())));
-    decode()
+    let whole = Whole {
+        message: message.clone(),
+        blocks: blocks.map(Vec::from).unwrap_or_default(),
+    };
+    let _providing = Providing(WHOLE.replace(Some(whole)));
+    let value = decode()?;
+    match WHOLE.take().is_some_and(|whole| !whole.blocks.is_empty()) {
+        true => Err(Error::with_kind(
+            ErrorKind::Codec,
+            "a block of a message was not asked for",
+        )),
+        false => Ok(value),
+    }
 }
 
 /// A message that is decoded. The one around it goes on when this is dropped.
-struct Providing(Option<Bytes>);
+struct Providing(Option<Whole>);
 
 impl Drop for Providing {
     fn drop(&mut self) {
-        WHOLE.set(self.0.take());
+        // Out of there before it is dropped: a block may be memory of the user's.
+        drop(WHOLE.replace(self.0.take()));
     }
+}
+
+/// The next block, if some are apart from the message that `rest` is a part of.
+pub(crate) fn take(rest: &[u8]) -> Option<Bytes> {
+    let block = WHOLE.with_borrow_mut(|whole| {
+        let whole = whole.as_mut().filter(|whole| is_within(rest, &whole.message))?;
+        whole.blocks.pop()
+    });
+    block.map(Block::into_bytes)
+}
+
+fn is_within(part: &[u8], whole: &[u8]) -> bool {
+    let (part, whole) = (part.as_ptr_range(), whole.as_ptr_range());
+    whole.start <= part.start && part.end <= whole.end
 }
 
 /// The same bytes: as a view of the message that is decoded, where they are a large part of it.
 pub(crate) fn view(part: &[u8]) -> Bytes {
     let viewed = WHOLE.with_borrow(|whole| {
-        let much = |whole: &&Bytes| part.len() >= BLOCK.max(whole.len() / SHARE);
-        let whole = whole.as_ref().filter(much)?;
-        let inside = whole.as_ptr_range();
-        let part_of = part.as_ptr_range();
-        (inside.start <= part_of.start && part_of.end <= inside.end).then(|| whole.slice_ref(part))
+        let whole = &whole.as_ref()?.message;
+        let is_much = part.len() >= BLOCK.max(whole.len() / SHARE);
+        (is_much && is_within(part, whole)).then(|| whole.slice_ref(part))
     });
     viewed.unwrap_or_else(|| Bytes::copy_from_slice(part))
 }
@@ -231,6 +263,55 @@ mod tests {
         assert!(inside.contains(&back.as_ptr()));
         let small = decode(arrived(&encode(&[block(1, BLOCK - 1)])), 1).unwrap();
         assert_eq!(small[0].len(), BLOCK - 1);
+    }
+
+    /// As it comes out of a frame whose last block was read into memory of its own.
+    fn arrived_apart(payload: Payload) -> Payload {
+        let mut blocks = payload.behind.map(Vec::from).unwrap_or_default();
+        let last = blocks.pop().map(|block| Bytes::from(block.to_vec()).into());
+        Payload {
+            behind: last.map(|block| [block].into()),
+            ..arrived(&Payload {
+                bytes: payload.bytes,
+                behind: Some(blocks.into()),
+                fds: payload.fds,
+            })
+        }
+    }
+
+    #[test]
+    fn a_block_in_memory_of_its_own_becomes_a_vector_without_a_copy() {
+        let large = block(1, BLOCK);
+        let payload = arrived_apart(encode(std::slice::from_ref(&large)));
+        let read_into = payload.behind.as_ref().unwrap()[0].as_ptr();
+        let back: Vec<u8> = payload.decode(Blob::decode).unwrap();
+        assert_eq!((back.as_ptr(), back), (read_into, large.to_vec()));
+    }
+
+    #[test]
+    fn a_block_that_no_value_takes_or_that_has_another_length_is_an_error() {
+        let payload = |block: Bytes| Payload {
+            behind: Some([block.into()].into()),
+            ..encode(&[])
+        };
+        decode(payload(block(1, BLOCK)), 0).unwrap_err();
+        let short = Payload {
+            behind: Some([block(1, BLOCK - 1).into()].into()),
+            ..encode(&[block(1, BLOCK)])
+        };
+        decode(short, 1).unwrap_err();
+    }
+
+    #[test]
+    fn a_message_that_is_decoded_meanwhile_leaves_the_blocks_to_the_one_around_it() {
+        let (ours, theirs) = (block(1, BLOCK), block(2, BLOCK));
+        let inner = arrived(&encode(std::slice::from_ref(&theirs)));
+        let payload = arrived_apart(encode(std::slice::from_ref(&ours)));
+        let back = payload.decode(|bytes| {
+            assert_eq!(decode(inner, 1)?, [theirs]);
+            Bytes::decode(bytes)
+        });
+        assert_eq!(back.unwrap(), ours);
     }
 
     #[test]
@@ -315,6 +396,7 @@ mod tests {
             let blocks: Vec<_> = sizes.into_iter().enumerate().map(|(n, size)| block(n, size)).collect();
             let payload = encode(&blocks);
             prop_assert_eq!(&decode(arrived(&payload), blocks.len()).unwrap(), &blocks);
+            prop_assert_eq!(&decode(arrived_apart(payload.clone()), blocks.len()).unwrap(), &blocks);
             // And in the process that encoded it.
             prop_assert_eq!(&decode(payload, blocks.len()).unwrap(), &blocks);
         }

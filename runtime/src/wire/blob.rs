@@ -8,6 +8,13 @@ use super::behind::{self, BLOCK};
 /// In place of a length: that follows, and the block is behind the message.
 const BEHIND: u32 = u32::MAX;
 
+/// A block of a message that is decoded.
+enum Block<'a> {
+    Within(&'a [u8]),
+    /// Of its own, to be had without a copy.
+    Apart(Bytes),
+}
+
 /// A type that the macros know as a block of bytes by its name.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has the name of a block of bytes, but is not one",
@@ -38,7 +45,7 @@ impl Slice for Vec<u8> {
     }
 
     fn decode(bytes: &mut &[u8]) -> Result<Vec<u8>> {
-        block(bytes).map(<[u8]>::to_vec)
+        block(bytes).map(Vec::from)
     }
 }
 
@@ -55,7 +62,7 @@ impl Blob for Vec<u8> {
     }
 
     fn decode(bytes: &mut &[u8]) -> Result<Self> {
-        block(bytes).map(<[u8]>::to_vec)
+        block(bytes).map(Vec::from)
     }
 }
 
@@ -75,7 +82,19 @@ impl Blob for Bytes {
     }
 
     fn decode(bytes: &mut &[u8]) -> Result<Self> {
-        block(bytes).map(behind::view)
+        block(bytes).map(|block| match block {
+            Block::Within(part) => behind::view(part),
+            Block::Apart(bytes) => bytes,
+        })
+    }
+}
+
+impl From<Block<'_>> for Vec<u8> {
+    fn from(block: Block<'_>) -> Self {
+        match block {
+            Block::Within(part) => part.to_vec(),
+            Block::Apart(bytes) => bytes.into(),
+        }
     }
 }
 
@@ -94,14 +113,19 @@ fn length(bytes: &[u8]) -> Result<u32> {
     }
 }
 
-fn block<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8]> {
+fn block<'a>(bytes: &mut &'a [u8]) -> Result<Block<'a>> {
     let split = match split_length(bytes) {
         Some((BEHIND, rest)) => split_length(rest).and_then(|(length, rest)| {
+            if let Some(block) = behind::take(rest) {
+                return (block.len() == length as usize).then_some((Block::Apart(block), rest));
+            }
             let at = rest.len().checked_sub(length as usize)?;
             let (rest, block) = rest.split_at_checked(at)?;
-            Some((block, rest))
+            Some((Block::Within(block), rest))
         }),
-        Some((length, rest)) => rest.split_at_checked(length as usize),
+        Some((length, rest)) => rest
+            .split_at_checked(length as usize)
+            .map(|(block, rest)| (Block::Within(block), rest)),
         None => None,
     };
     let cut = || Error::with_kind(ErrorKind::Codec, "a block of bytes is cut short");

@@ -1,19 +1,20 @@
 //! The frame: a fixed header and a body of bytes.
 //!
-//! The header is 28 bytes, little-endian:
+//! The header is 32 bytes, little-endian:
 //!
 //! | offset | size | field | meaning |
 //! | ---: | ---: | --- | --- |
-//! | 0 | 4 | `len` | bytes after this field: 24 and the body's |
+//! | 0 | 4 | `len` | bytes after this field: 28 and the body's |
 //! | 4 | 1 | `kind` | see [`Kind`] |
 //! | 5 | 1 | `flags` | see [`Flags`] |
 //! | 6 | 2 | `fds` | descriptors that travel with the frame |
 //! | 8 | 4 | `method` | which method or task, for a request |
 //! | 12 | 8 | `seq` | pairs a reply with its request |
 //! | 20 | 8 | `aux` | as the kind defines |
+//! | 28 | 4 | `block` | how many bytes at the body's end are a block of their own |
 //!
-//! A header is checked whole before its body is awaited: an unknown kind, unknown flags, or a length beyond the limit is
-//! a [`FrameError`], after which nothing on that stream can be trusted. The body of a decoded frame is a view into the
+//! A header is checked whole before its body is awaited: an unknown kind, unknown flags, a length beyond the limit, or a
+//! block beyond the body is a [`FrameError`], after which nothing on that stream can be trusted. The body of a decoded frame is a view into the
 //! buffer that was read, not a copy.
 
 use crate::{Error, ErrorKind};
@@ -22,7 +23,7 @@ use std::fmt;
 use tokio_util::codec::{Decoder, Encoder};
 
 /// The header's size in bytes.
-pub(crate) const HEADER: usize = 28;
+pub(crate) const HEADER: usize = 32;
 
 /// The largest body, unless configured otherwise.
 pub(crate) const DEFAULT_LIMIT: usize = 64 << 20;
@@ -47,6 +48,8 @@ pub(crate) struct Head {
     pub(crate) method: u32,
     pub(crate) seq: u64,
     pub(crate) aux: u64,
+    /// How many bytes at the end of the body are best read into memory of their own; a link sets it when it sends.
+    pub(crate) block: u32,
 }
 
 /// What a frame is.
@@ -86,6 +89,8 @@ pub(crate) enum FrameError {
     Flags(u8),
     #[error("a frame of {0} bytes, shorter than its header")]
     Short(u32),
+    #[error("a frame with a block of {block} bytes in a body of {len}")]
+    Block { block: u32, len: usize },
     #[error("a message of {size} bytes is over the limit of {limit}: raise the limit or send it in parts")]
     TooLarge { size: usize, limit: usize },
 }
@@ -105,6 +110,7 @@ impl Head {
             method: 0,
             seq: 0,
             aux: 0,
+            block: 0,
         }
     }
 
@@ -119,6 +125,7 @@ impl Head {
         rest.put_u32_le(self.method);
         rest.put_u64_le(self.seq);
         rest.put_u64_le(self.aux);
+        rest.put_u32_le(self.block);
         out
     }
 }
@@ -213,8 +220,15 @@ impl FrameCodec {
             method: header.get_u32_le(),
             seq: header.get_u64_le(),
             aux: header.get_u64_le(),
+            block: header.get_u32_le(),
         };
-        Ok(Some((head, len)))
+        match head.block as usize > len {
+            true => Err(FrameError::Block {
+                block: head.block,
+                len,
+            }),
+            false => Ok(Some((head, len))),
+        }
     }
 
     /// Takes the first frame off `src` without copying its body; `None` if it is not whole.
@@ -287,8 +301,8 @@ mod tests {
         ]);
         let flags = prop::sample::select(vec![Flags::NONE, Flags::END]);
         let body = prop::collection::vec(any::<u8>(), 0..100);
-        (kind, flags, any::<(u16, u32, u64, u64)>(), body).prop_map(|(kind, flags, numbers, body)| {
-            let (fds, method, seq, aux) = numbers;
+        (kind, flags, any::<(u16, u32, u64, u64, u32)>(), body).prop_map(|(kind, flags, numbers, body)| {
+            let (fds, method, seq, aux, block) = numbers;
             let head = Head {
                 kind,
                 flags,
@@ -296,6 +310,7 @@ mod tests {
                 method,
                 seq,
                 aux,
+                block: block % (body.len() as u32 + 1),
             };
             let body = body.into();
             Frame { head, body }
@@ -319,27 +334,31 @@ mod tests {
             method: 0x0605_0403,
             seq: 0x0e0d_0c0b_0a09_0807,
             aux: 0x1615_1413_1211_100f,
+            block: 0x1a19_1817,
         };
-        let mut expected = vec![24 + 5, 0, 0, 0, 16, 1];
-        expected.extend(1..=0x16);
+        let mut expected = vec![28 + 5, 0, 0, 0, 16, 1];
+        expected.extend(1..=0x1a);
         assert_eq!(head.to_bytes(5)[..], expected);
     }
 
     #[test]
     fn what_is_no_frame_is_refused() {
         let split = |mut bytes: BytesMut| FrameCodec::new(100).split(&mut bytes).unwrap_err();
-        assert_eq!(split(header(0, 0, 24)), FrameError::Kind(0));
-        assert_eq!(split(header(15, 0, 24)), FrameError::Kind(15));
-        assert_eq!(split(header(1, 0x80, 24)), FrameError::Flags(0x80));
-        assert_eq!(split(header(1, 0, 23)), FrameError::Short(23));
+        assert_eq!(split(header(0, 0, 28)), FrameError::Kind(0));
+        assert_eq!(split(header(15, 0, 28)), FrameError::Kind(15));
+        assert_eq!(split(header(1, 0x80, 28)), FrameError::Flags(0x80));
+        assert_eq!(split(header(1, 0, 27)), FrameError::Short(27));
+        let mut block = header(1, 0, 28 + 7);
+        block[28] = 8;
+        assert_eq!(split(block), FrameError::Block { block: 8, len: 7 });
         let too_large = FrameError::TooLarge {
             size: 101,
             limit: 100,
         };
-        assert_eq!(split(header(1, 0, 24 + 101)), too_large);
+        assert_eq!(split(header(1, 0, 28 + 101)), too_large);
         assert!(
             FrameCodec::new(100)
-                .split(&mut header(1, 0, 24 + 100))
+                .split(&mut header(1, 0, 28 + 100))
                 .unwrap()
                 .is_none()
         );
