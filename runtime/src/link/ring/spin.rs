@@ -7,8 +7,9 @@
 //!
 //! It spins only where it pays. With one processor it never does. Each wait that was spun in vain doubles the number of
 //! waits that are slept at once, up to [`RARELY`], and one that was not sets it back; so does a thread that others take
-//! the processor from, since more are ready then than there are processors. A link on which nothing happens
-//! sleeps, and does nothing at all.
+//! the processor from, since more are ready then than there are processors. Where waits usually take longer than
+//! [`WORTH`] none is spun: a message in a millisecond gains nothing by it, and who sends it may want the processor. A link
+//! on which nothing happens sleeps, and does nothing at all.
 
 use crate::os::cpus;
 use std::task::Context;
@@ -19,6 +20,12 @@ const GO: Duration = Duration::from_micros(3);
 
 /// How long a wait is spun altogether.
 const WHOLE: Duration = Duration::from_micros(100);
+
+/// Waits that usually take longer are slept: a multiple of what two that wake each other each time wait.
+const WORTH: Duration = Duration::from_micros(500);
+
+/// A wait that takes longer counts as this, so that a few short ones make up for it.
+const LONG: Duration = Duration::from_millis(2);
 
 /// At least one of so many waits is spun, to see whether it pays by now.
 const RARELY: u32 = 64;
@@ -39,6 +46,10 @@ pub(super) struct Spin {
     /// How much is to come before the first wait is spun.
     until: u32,
     /// When the present wait began.
+    since: Option<Instant>,
+    /// How long one takes, as a moving average.
+    usual: Duration,
+    /// When spinning for it began.
     began: Option<Instant>,
     /// The go before ended then: a task that ran between the two shows as a gap.
     rested: Option<Instant>,
@@ -77,6 +88,8 @@ impl Spin {
         Spin {
             possible: n_cpus > 1,
             until: 0,
+            since: None,
+            usual: Duration::ZERO,
             began: None,
             rested: None,
             every: 1,
@@ -88,10 +101,14 @@ impl Spin {
 
     /// Looks for a moment, unless it does not pay.
     pub(super) fn go(&mut self, cx: &Context<'_>, is_there: impl Fn() -> bool) -> Go {
-        if !self.possible || self.until > 0 || (self.began.is_none() && self.is_skipped()) {
+        if !self.possible || self.until > 0 {
             return Go::Over;
         }
         let now = Instant::now();
+        self.since.get_or_insert(now);
+        if self.began.is_none() && (self.usual > WORTH || self.is_skipped()) {
+            return Go::Over;
+        }
         let began = *self.began.get_or_insert(now);
         if self.is_preempted() {
             return self.over(RARELY);
@@ -135,7 +152,15 @@ impl Spin {
     /// What was waited for is there. It counts if it was spun for.
     pub(super) fn came(&mut self) {
         self.until = self.until.saturating_sub(1);
-        if self.began.take().is_some() {
+        let Some(since) = self.since.take() else { return };
+        let spun = self.began.take().is_some();
+        let took = if spun {
+            Duration::ZERO
+        } else {
+            since.elapsed().min(LONG)
+        };
+        self.usual = (self.usual + took) / 2;
+        if spun {
             self.rested = None;
             self.every = 1;
             self.skip = 0;
@@ -216,6 +241,26 @@ mod tests {
         while spin.go(&cx, || true) == Go::Over {}
         spin.came();
         assert_eq!(spin.go(&cx, || true), Go::Hit);
+    }
+
+    #[test]
+    fn what_comes_after_long_waits_is_not_spun_for_until_a_few_were_short() {
+        let mut spin = Spin::on(2);
+        let wait = |spin: &mut Spin, long: Duration| {
+            let n_goes = in_vain(spin);
+            spin.since = spin.since.map(|since| since - long);
+            spin.came();
+            n_goes
+        };
+        for _ in 0..3 {
+            wait(&mut spin, 2 * LONG);
+        }
+        // One at once, as of two messages that come together, is not enough.
+        for _ in 0..100 {
+            assert_eq!(wait(&mut spin, Duration::ZERO), 0);
+            assert_eq!(wait(&mut spin, LONG), 0);
+        }
+        assert!((0..RARELY).any(|_| wait(&mut spin, Duration::ZERO) > 0));
     }
 
     #[test]
