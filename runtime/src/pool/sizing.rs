@@ -80,7 +80,8 @@ impl Sizing {
     /// How many items a message has now.
     pub(super) fn largest(&self) -> usize {
         let fixed = self.fixed.map(|fixed| fixed.saturating_mul(self.together(fixed)));
-        fixed.unwrap_or(self.last).max(1)
+        let fitting = 1 + (MOST_BYTES as f64 / self.bytes.max(1.0)) as usize;
+        fixed.unwrap_or(self.last).clamp(1, fitting)
     }
 
     /// How many chunks of so many items a message has: half of what should wait at a worker, so that the other half is
@@ -205,6 +206,18 @@ mod tests {
             sizing.took(1, 100);
             assert!(sizing.next(Some(0)) >= 1);
         }
+    }
+
+    #[test]
+    fn a_message_of_large_items_has_as_many_as_fit() {
+        let mut sizing = Sizing::new(None, 2);
+        for _ in 0..6 {
+            sizing.took(1000, 1_000_000);
+            sizing.next(None);
+        }
+        assert_eq!(sizing.largest(), 2000);
+        sizing.took_bytes(256, 256 << 10);
+        assert_eq!(sizing.largest(), 257);
     }
 
     #[test]
