@@ -10,7 +10,7 @@ use procession::{Config, ErrorKind, Result};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tests::oracle::Oracle;
-use tests::{misuse, until};
+use tests::{misuse, proc, until};
 
 #[task]
 fn double(x: u64) -> u64 {
@@ -280,6 +280,8 @@ async fn stopped_server() -> Result<()> {
     let has_begun = || memory.word(0).load(Ordering::SeqCst) > 0;
     until("a process has begun", has_begun).await;
     let server = procession::in_use().await?.fork_server.expect("a fork server");
+    // What it cloned may have begun before it came so far: the next one would stop there instead.
+    until("the fork server has stopped", || proc::state(server) == Some('T')).await;
     kill(Pid::from_raw(server as i32), Signal::SIGKILL)?;
     quick().await?;
     memory.word(1).store(1, Ordering::SeqCst);
