@@ -110,12 +110,10 @@ pub(crate) fn live(newborn: Newborn, worker: WorkerBody, observe: Observe) -> ! 
         page,
         log,
         mode,
-        title,
+        somebody,
     } = newborn;
     let employ = |birth: &Birth| {
-        if let Some(title) = title {
-            title.set();
-        }
+        somebody.begin();
         observe(birth, log);
     };
     let life = boxed(|| async move {

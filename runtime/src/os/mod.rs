@@ -27,6 +27,7 @@ pub(crate) mod procfs;
 pub(crate) mod reactor;
 pub(crate) mod sealed;
 pub(crate) mod signal;
+pub(crate) mod slice;
 pub(crate) mod socket;
 pub(crate) mod title;
 pub(crate) mod unwind;

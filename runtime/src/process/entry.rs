@@ -14,10 +14,10 @@ use super::mode::StartMode;
 use super::page::{Page, Phase};
 use super::request::{Role, Welcome};
 use super::server;
+use super::spare::Somebody;
 use crate::crash::{self, Point};
 use crate::os::init_array::{Rest, before_main};
 use crate::os::passing::{self, Wait};
-use crate::os::title::Title;
 use crate::os::{credentials, descriptors, environ, group, signal};
 use crate::private;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -41,8 +41,8 @@ pub(crate) struct Newborn {
     /// Shared by all children: a record is written whole, in one call.
     pub(crate) log: OwnedFd,
     pub(crate) mode: StartMode,
-    /// What it is called once it is somebody, where it waits for that.
-    pub(crate) title: Option<Title>,
+    /// What it becomes with its first message.
+    pub(crate) somebody: Somebody,
 }
 
 /// An image that knows its role and has not entered yet.
@@ -155,7 +155,7 @@ impl Waiting {
                     page,
                     log,
                     mode: StartMode::Exec,
-                    title: None,
+                    somebody: Somebody::default(),
                 })
             }
         }

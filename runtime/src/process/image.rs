@@ -4,6 +4,7 @@ use super::entry;
 use super::relay::Relay;
 use super::request::Welcome;
 use crate::os::passing::{self, Wait};
+use crate::os::slice::Slice;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,6 +24,7 @@ pub(crate) fn welcome(to: BorrowedFd<'_>, welcome: Welcome, fds: &[BorrowedFd<'_
 pub(crate) fn start(socket: OwnedFd, relay: &Relay) -> io::Result<i32> {
     let mut args = std::env::args_os();
     let name = args.next().unwrap_or_else(|| OsString::from(EXECUTABLE));
+    let _slice = Slice::USUAL.lend();
     let child = Command::new(EXECUTABLE)
         .arg0(name)
         .args(args)

@@ -16,11 +16,12 @@ use super::entry::{self, Newborn};
 use super::mode::StartMode;
 use super::page::Page;
 use super::request::{Reply, Request, Start};
-use super::spare;
+use super::spare::{self, Somebody};
 use crate::crash::{self, Point};
 use crate::os::clone::{Cloner, Forked, is_refused};
 use crate::os::passing::{self, Received, Wait};
 use crate::os::pidfd::PidFd;
+use crate::os::slice::Slice;
 use crate::os::title::Title;
 use crate::os::{descriptors, environ, group, procfs};
 use crate::private;
@@ -38,8 +39,8 @@ struct Server {
     host_pidfd: Option<PidFd>,
     cloner: io::Result<Cloner>,
     threads: usize,
-    /// What its children are called.
-    title: Title,
+    /// What its children are like.
+    somebody: Somebody,
     /// A map without hashing: random keys made here would be the same in every child.
     children: BTreeMap<i32, PidFd>,
 }
@@ -49,6 +50,7 @@ pub(crate) fn run(socket: OwnedFd, log: OwnedFd, host: i32) -> io::Result<std::c
     let [log, socket] = descriptors::keep_only([log, socket])?;
     crash::enter("fork server");
     let threads = procfs::threads();
+    let slice = Slice::LONG.take();
     (private::wiring().prepare)();
     // What is buffered here would be written again by each child.
     let _ = io::stdout().flush();
@@ -61,7 +63,10 @@ pub(crate) fn run(socket: OwnedFd, log: OwnedFd, host: i32) -> io::Result<std::c
         host,
         cloner: Cloner::new(),
         threads,
-        title: Title::current(),
+        somebody: Somebody {
+            title: Some(Title::current()),
+            slice,
+        },
         children: BTreeMap::new(),
     };
     server.serve()
@@ -195,6 +200,10 @@ impl Server {
             if !group::die_with(self.host) {
                 std::process::exit(0);
             }
+            let somebody = match begun.spare {
+                true => self.somebody,
+                false => self.somebody.begin(),
+            };
             if begun.spare {
                 Title::new(spare::NAME).set();
             }
@@ -206,7 +215,7 @@ impl Server {
                 page,
                 log,
                 mode: StartMode::ForkServer,
-                title: begun.spare.then_some(self.title),
+                somebody,
             })
         });
         match newborn {

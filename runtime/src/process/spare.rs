@@ -17,11 +17,34 @@
 use super::context::Mark;
 use super::launch::Ends;
 use super::watch::Watch;
+use crate::os::slice::Slice;
+use crate::os::title::Title;
 use std::ffi::CStr;
 use tokio::task::AbortHandle;
 
 /// What `ps` and `top` call it.
 pub(super) const NAME: &CStr = c"procession-idle";
+
+/// What a child is, once it is somebody, that the server and a spare are not.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Somebody {
+    pub(super) title: Option<Title>,
+    /// Nobody waits for a spare, so it lets others in.
+    pub(super) slice: Option<Slice>,
+}
+
+impl Somebody {
+    /// Makes the calling process that.
+    pub(crate) fn begin(self) -> Self {
+        if let Some(title) = self.title {
+            title.set();
+        }
+        if let Some(slice) = self.slice {
+            slice.take();
+        }
+        Self::default()
+    }
+}
 
 /// A start that was asked for ahead. Dropped, its process is killed.
 #[derive(Debug)]

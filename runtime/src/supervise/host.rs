@@ -19,6 +19,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::exit::KillCause;
 use crate::link::LinkKind;
+use crate::os::slice::Slice;
 use crate::process::control::Asked;
 use crate::process::{Launcher, Relay, StartMode, Watch};
 use crate::wire::control::{ChildId, Context, LinkId, Settings, Up};
@@ -145,6 +146,7 @@ async fn serve(config: Result<Config>, mut asked: mpsc::UnboundedReceiver<Asked>
         }
     };
     relay.run(begin);
+    Slice::SHORT.take();
     let mut host = Host::new(config, relay, events);
     loop {
         let event = tokio::select! {
