@@ -7,7 +7,7 @@ use procession::prelude::*;
 use procession::{Backoff, DeadCause, Overflow, Restart};
 use std::pin::pin;
 use std::time::Duration;
-use tests::{Fault, Journal, Marker, within};
+use tests::{Fault, Journal, Marker, until, within};
 
 /// Writes down what it handles.
 struct Clerk {
@@ -225,6 +225,67 @@ async fn a_message_whose_only_ref_is_gone_is_handled_by_the_next_incarnation_all
     kill_9(pid);
     within("the message", journal.reached(1)).await;
     assert_eq!(journal.read(), [7]);
+}
+
+/// Comes up at the first try and at the fourth: the second hangs, and the third fails.
+struct Reborn {
+    journal: Journal,
+}
+
+#[actor]
+impl Reborn {
+    #[init]
+    fn open(journal: Journal, tries: Marker, go_on: Marker) -> Result<Self, String> {
+        match tries.reach() {
+            1 => loop {
+                std::thread::park();
+            },
+            2 => {
+                tests::deadline::blocks_until(tests::deadline::PATIENCE, || go_on.count() > 0);
+                Err("the third".to_owned())
+            }
+            _ => Ok(Reborn { journal }),
+        }
+    }
+    fn write(&mut self, n: u64) {
+        self.journal.write(n);
+    }
+    fn number(&self) -> u32 {
+        std::process::id()
+    }
+}
+
+#[procession::test]
+async fn what_was_sent_to_a_process_that_did_not_come_up_is_handled_by_the_next_that_does() {
+    let (journal, tries, go_on) = (Journal::new(), Marker::new(), Marker::new());
+    let spec = Reborn::spec(journal.clone(), tries.clone(), go_on.clone())
+        .intensity(100, Duration::from_secs(60))
+        .backoff(Backoff::none());
+    let reborn = within("spawn", spec.spawn()).await.expect("an actor");
+    let first = within("a call", reborn.number()).await.expect("the first");
+    kill_9(first);
+    until("the second", || tries.count() >= 2).await;
+    for n in 0..100 {
+        within("a tell", reborn.write(n).tell())
+            .await
+            .expect("an actor that lives on");
+    }
+    let mut call = pin!(reborn.number().into_future());
+    assert!(
+        poll_immediate(call.as_mut()).await.is_none(),
+        "it has not come up"
+    );
+    let second = within("pid", reborn.pid()).await.expect("it").expect("a pid");
+    kill_9(second);
+    until("the third", || tries.count() >= 3).await;
+    assert!(
+        poll_immediate(call.as_mut()).await.is_none(),
+        "it has not come up"
+    );
+    go_on.reach();
+    let fourth = within("a call", call).await.expect("an answer");
+    assert!(![first, second].contains(&fourth));
+    assert_eq!(journal.read(), (0..100).collect::<Vec<_>>());
 }
 
 #[procession::test]

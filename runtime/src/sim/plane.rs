@@ -58,7 +58,6 @@ struct Life {
     links: Vec<(LinkId, u32)>,
     used: u32,
     free: Vec<u32>,
-    ready: bool,
     asked: bool,
     stopped: bool,
     done: bool,
@@ -180,7 +179,6 @@ impl Plane {
             links: Vec::new(),
             used: 0,
             free: Vec::new(),
-            ready: false,
             asked: false,
             stopped: false,
             done: false,
@@ -206,6 +204,7 @@ impl Plane {
             }
             plane.exited(id);
         });
+        self.introduce_callers(id);
     }
 
     /// Hears what a process says, to its end.
@@ -222,10 +221,7 @@ impl Plane {
 
     fn hear(&self, id: ChildId, up: Up) {
         match up {
-            Up::Ready => {
-                self.life(id, |life| life.ready = true);
-                self.introduce_callers(id);
-            }
+            Up::Ready => {}
             Up::Stopped => drop(self.life(id, |life| life.stopped = true)),
             Up::Done(_) => drop(self.life(id, |life| life.done = true)),
             Up::Request(number, request) => {
@@ -325,7 +321,7 @@ impl Plane {
             return reply.answer(Err(stopped(id)));
         };
         let mailbox = child.mailbox;
-        let Some(life) = child.life.as_mut().filter(|life| life.ready && !life.asked) else {
+        let Some(life) = child.life.as_mut().filter(|life| !life.asked) else {
             return child.callers.push((reply, instead));
         };
         let link = LinkId(self.n_links.get() + 1);

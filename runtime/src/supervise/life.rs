@@ -107,7 +107,12 @@ impl Life {
 
     /// Whether it takes calls, and will as far as is known here: it is up, and was not told to stop or killed.
     pub(crate) fn is_up(&self) -> bool {
-        self.ready && !self.asked && self.said.killed.is_none() && self.said.fault.is_none()
+        self.ready && self.may_serve()
+    }
+
+    /// Whether it will take calls as far as is known here: it was not told to stop or killed.
+    pub(crate) fn may_serve(&self) -> bool {
+        !self.asked && self.said.killed.is_none() && self.said.fault.is_none()
     }
 
     /// The slot of the link that is made with the process.

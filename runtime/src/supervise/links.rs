@@ -43,7 +43,8 @@ struct Pair {
 }
 
 impl Host {
-    /// Links whoever asked to a child, as soon as that is up.
+    /// Links whoever asked to a child, as soon as there is a process: it opens the link once it is up, and meanwhile its
+    /// client does.
     pub(super) fn introduce(&mut self, id: ChildId, caller: Caller) {
         let Some(child) = self.children.get_mut(&id).filter(|child| !child.ended) else {
             return caller.reply.answer(Err(stopped(self.name(id))));
@@ -54,7 +55,7 @@ impl Host {
                 child.name
             ))));
         };
-        if !process.life.as_ref().is_some_and(Life::is_up) {
+        if !process.life.as_ref().is_some_and(Life::may_serve) {
             return process.callers.push(caller);
         }
         let Caller { reply, instead } = caller;

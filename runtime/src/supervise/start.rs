@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 use tokio::task::spawn_local;
 use tracing::level_filters::LevelFilter;
@@ -28,6 +29,9 @@ const FIRST: usize = 32 << 10;
 
 /// How long a restart that could not even be launched waits before it counts as failed.
 const RELAUNCH: Duration = Duration::from_millis(100);
+
+/// When a process that is up makes way for the next spare.
+const SOON: Duration = Duration::from_millis(1);
 
 /// A process that was started, with its control socket open.
 #[derive(Debug)]
@@ -118,6 +122,18 @@ async fn try_launch(
     }))
 }
 
+/// Does now what it can, and the rest when it is its turn: a spare has its first message before the host goes on.
+fn at_once(work: impl Future<Output = ()> + 'static) {
+    let mut work = Box::pin(work);
+    if work
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+        .is_pending()
+    {
+        spawn_local(work);
+    }
+}
+
 impl Host {
     pub(super) fn start(&mut self, id: ChildId, incarnation: Incarnation) {
         let Some(child) = self.children.get_mut(&id) else {
@@ -181,7 +197,7 @@ impl Host {
         let outbox = self.process(who.child).map_or(0, |process| process.spec.outbox);
         let limit = control::limit(&self.config.settings);
         let events = self.events.clone();
-        spawn_local(async move {
+        at_once(async move {
             let launched = match started {
                 Ok((launcher, words)) => launch(&launcher, words, outbox, limit).await,
                 Err(error) => Err(error),
@@ -308,6 +324,7 @@ impl Host {
         }
         let at_once = matches!(kind, BodyKind::Task | BodyKind::Service);
         process.life = Some(life);
+        self.introduce_callers(who.child);
         if at_once {
             self.ready(who);
         }
@@ -361,14 +378,23 @@ impl Host {
                 self.disown(id);
             }
         }
-        self.introduce_callers(who.child);
         self.decide_above(who.child, |_| decide::Event::Ready(who.incarnation));
-        self.keep_spare();
+        self.keep_spare_soon();
     }
 
     fn keep_spare(&self) {
         if let Ok(launcher) = &self.launcher {
             launcher.keep_spare();
+        }
+    }
+
+    /// Not while the first messages are answered that waited for the process.
+    fn keep_spare_soon(&self) {
+        if let Ok(launcher) = self.launcher.clone() {
+            spawn_local(async move {
+                tokio::time::sleep(SOON).await;
+                launcher.keep_spare();
+            });
         }
     }
 
