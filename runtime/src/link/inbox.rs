@@ -40,10 +40,6 @@ const LEAST_ROOM: usize = 16 << 10;
 /// The largest buffer that is kept for the next large frame: of 4 MiB and what may be before them.
 const KEPT: usize = (4 << 20) + (64 << 10);
 
-/// Of a buffer that is as large, large pages are asked for: it has at least one. What is smaller the allocator mostly has in
-/// pages that are there.
-const FRESH: usize = 4 << 20;
-
 /// After so many smaller reads it is let go.
 const KEPT_FOR: u32 = 64;
 
@@ -292,8 +288,6 @@ impl Inbox {
 
 fn buffer(capacity: usize) -> BytesMut {
     let mut buf = BytesMut::with_capacity(capacity);
-    if capacity >= FRESH {
-        memory::prefer_large_pages(buf.spare_capacity_mut());
-    }
+    memory::prefer_large_pages(buf.spare_capacity_mut());
     buf
 }

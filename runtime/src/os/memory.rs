@@ -10,6 +10,9 @@ use std::mem::MaybeUninit;
 /// Pages may be larger than this; then nothing is asked for.
 const PAGE: usize = 4096;
 
+/// So much has at least one large page. What is smaller the allocator mostly has in pages that are there.
+const LARGE: usize = 4 << 20;
+
 /// Less than this is reserved without a look: that would cost more than it spares.
 const SMALL: usize = 16 << 20;
 
@@ -27,9 +30,12 @@ pub(crate) fn has_room_for(len: usize) -> io::Result<()> {
     }
 }
 
-/// Asks for large pages in place of those that were not touched so far, where this system gives them to whoever asks:
-/// each is one fault instead of hundreds.
+/// Asks for large pages in place of those that were not touched so far, where this system gives them to whoever asks: each is
+/// one fault instead of hundreds. Nothing is done for little.
 pub(crate) fn prefer_large_pages(room: &mut [MaybeUninit<u8>]) {
+    if room.len() < LARGE {
+        return;
+    }
     let skipped = room.as_ptr().align_offset(PAGE).min(room.len());
     let whole = &mut room[skipped..];
     let len = whole.len() / PAGE * PAGE;
@@ -43,7 +49,7 @@ mod tests {
 
     #[test]
     fn large_pages_are_asked_for_within_the_room_and_no_byte_is_changed() {
-        for (from, to) in [(0, 0), (1, 100), (10, 5000), (1, PAGE + 1), (100, 8 << 20)] {
+        for (from, to) in [(0, 0), (1, 5000), (1, LARGE + 1), (0, LARGE), (100, 8 << 20)] {
             let mut bytes: Vec<u8> = (0..8 << 20).map(|n| (n / 100) as u8).collect();
             let before = bytes.clone();
             bytes.truncate(from);
