@@ -1,7 +1,10 @@
 //! Large blocks of bytes: as arguments and as answers, over a death, and of memory that does something at its end.
 
 use bytes::Bytes;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use procession::prelude::*;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tests::within;
@@ -107,6 +110,32 @@ async fn blocks_that_had_not_begun_reach_the_next_incarnation_whole() {
         }
     });
     futures::future::join_all(calls).await;
+}
+
+#[procession::test]
+async fn a_block_that_is_on_its_way_when_its_receiver_is_killed_reaches_the_next_incarnation_whole() {
+    let spec = Keeper::spec()
+        .backoff(Backoff::none())
+        .intensity(10, Duration::from_secs(60));
+    let keeper = within("spawn", spec.spawn()).await.expect("an actor");
+    for seed in 0..4 {
+        let pid = within("pid", keeper.pid()).await.expect("it").expect("a pid");
+        assert_eq!(within("a call", keeper.heard()).await, Ok(0));
+        let block = block(seed, 6 << 20);
+        signal(pid, Signal::SIGSTOP);
+        let mut call = pin!(keeper.same(block.clone().into()).into_future());
+        // It is begun, and the rest waits for room.
+        assert!(futures::poll!(call.as_mut()).is_pending());
+        for _ in 0..seed {
+            tokio::task::yield_now().await;
+        }
+        signal(pid, Signal::SIGKILL);
+        assert_eq!(within("a call", call).await.expect("a block"), block);
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid as i32), signal).expect("a signal to a process that lives");
 }
 
 /// Memory whose end is a message.

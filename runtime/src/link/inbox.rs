@@ -9,6 +9,9 @@
 //! Where a frame says that it ends with a block, that is read into memory of its own, which goes to whoever decodes it:
 //! a `Vec<u8>` then is that memory. The rest of the frame waits for it in the buffer.
 //!
+//! A large buffer that is new is memory that nobody has touched: large pages are asked for, since to have them made one by
+//! one costs more than to read into them.
+//!
 //! The first reads go into a small buffer: most links carry little, and each is memory of a process of its own.
 //!
 //! Descriptors that the kernel drops on their way, since this process can have no more, are those of one frame: a read
@@ -17,6 +20,7 @@
 
 use super::side::Lots;
 use super::{Incoming, LinkError};
+use crate::os::memory;
 use crate::wire::behind::BLOCK;
 use crate::wire::frame::{FrameCodec, HEADER};
 use bytes::{Buf, Bytes, BytesMut};
@@ -177,7 +181,7 @@ impl Inbox {
     fn set_apart(&mut self) {
         if self.apart.capacity() == 0 {
             let front = self.front();
-            self.apart = BytesMut::with_capacity(self.block);
+            self.apart = buffer(self.block);
             self.apart.extend_from_slice(&self.buf[front..]);
             self.buf.truncate(front);
         }
@@ -261,7 +265,7 @@ impl Inbox {
     }
 
     fn replace(&mut self, capacity: usize) {
-        let mut buf = BytesMut::with_capacity(capacity);
+        let mut buf = buffer(capacity);
         buf.extend_from_slice(&self.buf);
         self.buf = buf;
     }
@@ -280,4 +284,10 @@ impl Inbox {
             came: self.fds.len(),
         }
     }
+}
+
+fn buffer(capacity: usize) -> BytesMut {
+    let mut buf = BytesMut::with_capacity(capacity);
+    memory::prefer_large_pages(buf.spare_capacity_mut());
+    buf
 }

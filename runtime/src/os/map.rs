@@ -1,11 +1,11 @@
 //! A shared mapping of memory that another process may write at any time.
 //!
 //! So no Rust reference to its bytes is ever handed out: single words are atomics, and ranges of bytes are copied in
-//! and out, word by word with relaxed atomic accesses, or by a `memcpy` that the compiler cannot see into. A copy may be
+//! and out, word by word with relaxed atomic accesses, or by what the compiler cannot see into (see `copy`). A copy may be
 //! torn by a hostile writer; it is never undefined. Every access is checked against the length of the mapping, which
 //! cannot shrink (see `memfd`).
 
-use super::check;
+use super::{check, copy};
 use bytes::{BufMut, BytesMut};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -199,7 +199,17 @@ impl Map {
         let fits = self.has(offset, bytes.len());
         if fits {
             // SAFETY: the range is within the mapping, by the line above, and cannot overlap memory of our own.
-            unsafe { copier()(self.pointer(offset), bytes.as_ptr().cast(), bytes.len()) };
+            unsafe { copy::copy(self.pointer(offset).cast(), bytes.as_ptr(), bytes.len()) };
+        }
+        fits
+    }
+
+    /// The same past the caches of this processor: for many bytes that another is to read.
+    pub(crate) fn stream(&self, offset: usize, bytes: &[u8]) -> bool {
+        let fits = self.has(offset, bytes.len());
+        if fits {
+            // SAFETY: as for `put`.
+            unsafe { copy::stream(self.pointer(offset).cast(), bytes.as_ptr(), bytes.len()) };
         }
         fits
     }
@@ -213,7 +223,7 @@ impl Map {
             // SAFETY: the range is within the mapping and the spare capacity has as many bytes, both by the line above;
             // they are written when the call returns.
             unsafe {
-                copier()(spare.cast(), self.pointer(offset), len);
+                copy::copy(spare.cast(), self.pointer(offset).cast(), len);
                 out.advance_mut(len);
             }
         }
@@ -238,16 +248,6 @@ impl Map {
     fn has(&self, offset: usize, len: usize) -> bool {
         offset.checked_add(len).is_some_and(|end| end <= self.len())
     }
-}
-
-type Copier = unsafe extern "C" fn(*mut libc::c_void, *const libc::c_void, usize) -> *mut libc::c_void;
-
-/// `memcpy`, as a foreign function. Were it known to the compiler, it could assume that nobody writes the source
-/// meanwhile, and read it twice.
-fn copier() -> Copier {
-    static MEMCPY: Copier = libc::memcpy;
-    // SAFETY: a live static is read. Volatile, its value is not known to be what it is.
-    unsafe { std::ptr::read_volatile(&raw const MEMCPY) }
 }
 
 impl Drop for Map {
@@ -292,6 +292,20 @@ mod tests {
         assert!(!map.put(4000, &bytes) && !map.take(4000, 100, &mut BytesMut::with_capacity(200)));
         assert!(!map.take(0, room - 99, &mut out));
         assert_eq!(out, bytes);
+    }
+
+    #[test]
+    fn bytes_streamed_arrive_whole_and_change_nothing_beside_them() {
+        let map = map(4096);
+        let bytes: Vec<u8> = (0..300).map(|n| n as u8 | 1).collect();
+        for offset in [0, 1, 15, 16, 63, 64, 100] {
+            for len in [0, 1, 63, 64, 65, 128, 300] {
+                assert!(map.put(0, &[0; 500]) && map.stream(offset, &bytes[..len]));
+                let whole = [&vec![0; offset], &bytes[..len], &vec![0; 500 - offset - len]].concat();
+                assert_eq!(map.copy_out(0, 500).unwrap(), whole, "{len} bytes at {offset}");
+            }
+        }
+        assert!(!map.stream(4000, &bytes));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod clone;
+mod copy;
 pub(crate) mod cpus;
 pub(crate) mod credentials;
 pub(crate) mod descriptors;

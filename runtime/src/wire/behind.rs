@@ -1,9 +1,10 @@
 //! Large blocks of bytes, which travel behind the rest of their message: they are not copied into it, nor out of it.
 //!
 //! While a message is encoded, a block that is put behind it stays where it is, shared, and goes to the transport from
-//! there. In the message is only its length. On the wire the blocks follow the message, the last one first, so that
-//! whoever decodes takes each from the end of what is left. What is decoded is a view into the frame that was read; but
-//! the first block, which is the frame's end, is read into memory of its own, and a `Vec<u8>` is that very memory.
+//! there; of one that is lent a copy does. In the message is only its length. On the wire the blocks follow the message, the
+//! last one first, so that whoever decodes takes each from the end of what is left. What is decoded is a view into the
+//! frame that was read; but the first block, which is the frame's end, is read into memory of its own, and a `Vec<u8>` is
+//! that very memory.
 //!
 //! A block goes behind a message only where that is asked for, and only from the buffer of that very message: another
 //! that is encoded meanwhile has its own, or none.
@@ -148,18 +149,18 @@ impl Drop for Collecting {
     }
 }
 
+/// Whether the message that is encoded into `out` takes another block.
+pub(crate) fn takes(out: &Vec<u8>) -> bool {
+    ptr::eq(INTO.get(), out) && PUT.with_borrow(Vec::len) < MOST
+}
+
 /// Puts a block behind the message that is encoded into `out`. Whether that takes any.
 pub(crate) fn put(block: &Bytes, out: &Vec<u8>) -> bool {
-    if !ptr::eq(INTO.get(), out) {
-        return false;
+    let takes = takes(out);
+    if takes {
+        PUT.with_borrow_mut(|put| put.push(block.clone().into()));
     }
-    PUT.with_borrow_mut(|put| {
-        let takes = put.len() < MOST;
-        if takes {
-            put.push(block.clone().into());
-        }
-        takes
-    })
+    takes
 }
 
 /// Runs `decode` on a message, of which [`view`] then gives views, and [`take`] the blocks.

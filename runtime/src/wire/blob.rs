@@ -1,6 +1,7 @@
 //! Blocks of bytes: they travel as they are, with their length before them, or [behind](super::behind) the message.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::os::memory;
 use bytes::Bytes;
 
 use super::behind::{self, BLOCK};
@@ -41,7 +42,7 @@ pub trait Slice {
 
 impl Slice for Vec<u8> {
     fn encode(value: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        write(value, out)
+        copy(value, out)
     }
 
     fn decode(bytes: &mut &[u8]) -> Result<Vec<u8>> {
@@ -51,7 +52,7 @@ impl Slice for Vec<u8> {
 
 impl Blob for Vec<u8> {
     fn encode(value: &Self, out: &mut Vec<u8>) -> Result<()> {
-        write(value, out)
+        copy(value, out)
     }
 
     fn give(value: Self, out: &mut Vec<u8>) -> Result<()> {
@@ -98,6 +99,18 @@ impl From<Block<'_>> for Vec<u8> {
     }
 }
 
+/// A block that stays its owner's. If it is large the copy goes behind the message: no other is made of it.
+fn copy(bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    if bytes.len() < BLOCK || !behind::takes(out) {
+        return write(bytes, out);
+    }
+    length(bytes)?;
+    let mut copy = Vec::with_capacity(bytes.len());
+    memory::prefer_large_pages(copy.spare_capacity_mut());
+    copy.extend_from_slice(bytes);
+    Blob::give(Bytes::from(copy), out)
+}
+
 fn write(bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
     let length = length(bytes)?;
     out.reserve(bytes.len() + length.to_le_bytes().len());
@@ -137,4 +150,30 @@ fn block<'a>(bytes: &mut &'a [u8]) -> Result<Block<'a>> {
 fn split_length(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
     Some((u32::from_le_bytes(*length), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::attach::Payload;
+
+    #[test]
+    fn of_a_large_block_that_is_lent_one_copy_goes_behind_the_message() {
+        let large = vec![7; BLOCK];
+        let as_slice = |out: &mut Vec<u8>| <Vec<u8> as Slice>::encode(&large, out);
+        let as_vector = |out: &mut Vec<u8>| Blob::encode(&large, out);
+        for encode in [&as_slice as &dyn Fn(&mut Vec<u8>) -> Result<()>, &as_vector] {
+            let payload = Payload::encode_apart(encode).unwrap();
+            assert!(payload.bytes.len() < 10);
+            assert_eq!(payload.behind.as_ref().unwrap()[0][..], large);
+            let back: Vec<u8> = payload.decode(<Vec<u8> as Slice>::decode).unwrap();
+            assert_eq!(back, large);
+        }
+        let small = Payload::encode_apart(|out| copy(&large[1..], out)).unwrap();
+        assert!(small.behind.is_none());
+        // And where nothing goes behind.
+        let mut plain = Vec::new();
+        copy(&large, &mut plain).unwrap();
+        assert_eq!(plain.len(), 4 + BLOCK);
+    }
 }

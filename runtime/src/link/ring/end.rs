@@ -4,6 +4,7 @@ use super::lane::{Lane, Mapped, Name, SIZE, fall_asleep};
 use super::reader::Reader;
 use super::spin::{Go, Spin};
 use super::writer::{Refused, Writer, close};
+use super::{CAPACITY, PART};
 use crate::link::outbox::Flushed;
 use crate::link::side::{self, Lots};
 use crate::os::map::Map;
@@ -351,7 +352,10 @@ impl Outflow {
         match self.writer.write(bytes) {
             Ok(len) => {
                 self.wrote(len);
-                Ok(len)
+                match len == PART {
+                    true => Ok(self.write_on(bytes, len)),
+                    false => Ok(len),
+                }
             }
             Err(refused) => {
                 // There will be room when the reader is awake.
@@ -362,8 +366,29 @@ impl Outflow {
         }
     }
 
+    /// Writes what fits of what did not go into the first part. The reader may make room meanwhile: it is not kept up
+    /// with for ever.
+    #[cold]
+    fn write_on(&mut self, bytes: &[IoSlice<'_>], mut written: usize) -> usize {
+        let mut rest = bytes.to_vec();
+        let mut rest = &mut rest[..];
+        IoSlice::advance_slices(&mut rest, written);
+        while !rest.is_empty()
+            && written < CAPACITY
+            && let Ok(len) = self.writer.write(rest)
+        {
+            self.wrote(len);
+            IoSlice::advance_slices(&mut rest, len);
+            written += len;
+        }
+        written
+    }
+
     fn wrote(&mut self, written: usize) {
-        if let Some((since, len)) = &mut self.due {
+        if written >= BELL_AT {
+            // It is to read this while the next is written.
+            self.ring();
+        } else if let Some((since, len)) = &mut self.due {
             *len += written;
             if *len >= BELL_AT || since.elapsed() >= BELL_AFTER {
                 self.ring();

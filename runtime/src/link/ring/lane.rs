@@ -1,6 +1,7 @@
 //! One direction of a ring: its words and its bytes, whatever memory they are in.
 
 use super::CAPACITY;
+use crate::os::cpus;
 use crate::os::map::Map;
 use bytes::BytesMut;
 use std::fmt;
@@ -13,6 +14,9 @@ pub(super) const SIZE: usize = PAGE + 2 * CAPACITY;
 
 /// Pages are given back whole; on systems with larger ones, that fails and they are kept.
 pub(super) const PAGE: usize = 4096;
+
+/// So much goes past the writer's caches: it is on its way to memory before the reader gets to it.
+const MUCH: usize = 16 << 10;
 
 /// Two cache lines, in words.
 const LINES: usize = 16;
@@ -90,15 +94,19 @@ pub(super) fn fall_asleep<L: Lane>(lane: &L, sleeper: Name) {
 pub(super) struct Mapped {
     map: Arc<Map>,
     idx: usize,
+    /// What is much is written past the caches. Where there is one processor, its reader finds it there.
+    streams: bool,
 }
 
 impl Mapped {
     /// The two lanes of this process: the one that it writes, then the one that it reads. `None` if two have them.
     pub(super) fn claim(map: Map) -> Option<(Self, Self)> {
         let map = Arc::new(map);
+        let streams = cpus::allowed() > 1;
         let lane = |idx| Mapped {
             map: map.clone(),
             idx,
+            streams,
         };
         match map.cell(OPENED).fetch_add(1, Ordering::Relaxed) {
             0 => Some((lane(0), lane(1))),
@@ -114,6 +122,13 @@ impl Mapped {
         let (first, second) = split(begin as u64, end.saturating_sub(begin), CAPACITY);
         self.map.release(self.area() + begin % CAPACITY, first)?;
         self.map.release(self.area(), second)
+    }
+
+    fn put_at(&self, offset: usize, bytes: &[u8]) -> bool {
+        match self.streams && bytes.len() >= MUCH {
+            true => self.map.stream(offset, bytes),
+            false => self.map.put(offset, bytes),
+        }
     }
 
     fn area(&self) -> usize {
@@ -136,7 +151,7 @@ impl Lane for Mapped {
         let (first, _) = split(position, bytes.len(), CAPACITY);
         let (first, second) = bytes.split_at(first);
         let at = self.area() + position as usize % CAPACITY;
-        let fits = self.map.put(at, first) && (second.is_empty() || self.map.put(self.area(), second));
+        let fits = self.put_at(at, first) && (second.is_empty() || self.put_at(self.area(), second));
         debug_assert!(fits);
     }
 

@@ -41,6 +41,12 @@
 //!    the middle or the end of the area, and not after each read. A writer sleeps only when the ring is full, so the
 //!    reader has two such lines ahead of it.
 //!
+//! # Large frames
+//!
+//! They go in parts of at most [`PART`] bytes, each with its cursors on both sides, and a reader that sleeps is rung for with
+//! the first. A large part is written past the writer's caches (see [`copy`](crate::os::copy)), which changes nothing for
+//! the orderings: it is fenced before it is published.
+//!
 //! # Deaths
 //!
 //! What is not published was never sent: a writer that dies while it copies leaves `Written` as it was. One that dies
@@ -77,6 +83,10 @@ pub(super) use end::{Inflow, Outflow, open};
 
 /// How many bytes one direction holds.
 pub(crate) const CAPACITY: usize = 256 << 10;
+
+/// So much is copied at once. The other side takes it up while the next is copied: of what is large, both copy at the same
+/// time.
+pub(super) const PART: usize = CAPACITY / 4;
 
 /// The peer broke the protocol of the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! The reading side of a lane.
 
-use super::Fault;
 use super::lane::{AWAKE, GONE, Lane, Name, Word, fall_asleep, must_ring};
+use super::{Fault, PART};
 use bytes::BytesMut;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -38,7 +38,7 @@ impl<L: Lane> Reader<L> {
         }
     }
 
-    /// Appends to `out` what it was told of, up to its spare capacity.
+    /// Appends to `out` what it was told of, up to its spare capacity and one part.
     pub(super) fn read(&mut self, out: &mut BytesMut) -> Result<Got, Fault> {
         self.look()?;
         self.take(out)
@@ -52,7 +52,7 @@ impl<L: Lane> Reader<L> {
 
     fn take(&mut self, out: &mut BytesMut) -> Result<Got, Fault> {
         let used = (self.written - self.read) as usize;
-        let len = used.min(out.capacity() - out.len());
+        let len = used.min(out.capacity() - out.len()).min(PART);
         if len == 0 {
             return Ok(Got { len, ring: false });
         }

@@ -1,13 +1,15 @@
 //! What only a ring does: distrust of its words, memory that is given back, a peer that dies in the middle.
 
 use super::lane::{GONE, Lane, Mapped, Name, SIZE};
-use super::writer::Writer;
-use super::{CAPACITY, End, pair};
+use super::reader::Reader;
+use super::writer::{Refused, Writer};
+use super::{CAPACITY, End, PART, pair};
 use crate::link::{self, Driver, LinkError, Sender, Transport};
 use crate::os::map::Map;
 use crate::os::{eventfd, memfd, testing};
 use crate::wire::frame::{DEFAULT_LIMIT, Head, Kind};
 use crate::{Error, ErrorKind};
+use bytes::BytesMut;
 use std::future::Future;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
@@ -118,7 +120,7 @@ async fn a_cursor_moves_back(name: Name) {
 #[tokio::test]
 async fn a_reader_that_claims_to_have_read_what_was_not_written_is_a_fault() {
     let ((sender, mut driver), peer) = with_peer().await;
-    peer.incoming.word(Name::Read).store(1000, Relaxed);
+    peer.incoming.word(Name::Read).store(2 * CAPACITY as u64, Relaxed);
     // The writer looks when it runs out of room.
     send(&sender, 1, &[0; CAPACITY]);
     let error = within_a_minute(driver.next()).await.unwrap().unwrap_err();
@@ -271,6 +273,54 @@ async fn no_bell_is_rung_while_the_reader_is_awake() {
     for _ in 0..100 {
         within_a_minute(driver.next()).await.unwrap().unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_sleeper_is_woken_by_a_large_frame_while_it_is_written() {
+    let (here, there) = pair().unwrap();
+    let bell = here.peer.try_clone().unwrap();
+    let (_inflow, mut outflow) = super::open(here).unwrap();
+    let mut reader = Reader::new(Peer::new(there).incoming);
+    let is_rung = || nix::unistd::read(&bell, &mut [0; 8]).is_ok();
+    for (len, rings) in [(100, false), (PART, true), (PART - 1, true)] {
+        assert!(reader.sleep());
+        outflow
+            .write(&[IoSlice::new(&vec![1; len])], &mut Vec::new())
+            .unwrap();
+        assert_eq!(is_rung(), rings, "{len} bytes");
+        outflow.ring();
+        assert_ne!(is_rung(), rings, "once for each sleep");
+        let mut out = BytesMut::with_capacity(len);
+        reader.read(&mut out).unwrap();
+        assert_eq!(out.len(), len);
+    }
+}
+
+#[tokio::test]
+async fn what_is_large_goes_and_comes_in_parts() {
+    let (here, there) = pair().unwrap();
+    let (ours, theirs) = (Peer::new(here), Peer::new(there));
+    let (mut writer, mut reader) = (Writer::new(ours.outgoing), Reader::new(theirs.incoming));
+    let bytes: Vec<u8> = (0..CAPACITY).map(|n| (n / 7) as u8).collect();
+    let mut out = BytesMut::with_capacity(2 * CAPACITY);
+    // From where a part goes over the end of the area.
+    writer.write(&[IoSlice::new(&bytes[..1000])]).unwrap();
+    assert_eq!(reader.read_untold(&mut out).unwrap().len, 1000);
+    out.clear();
+    for part in bytes.chunks(PART) {
+        let front = [
+            IoSlice::new(&part[..5]),
+            IoSlice::new(&part[5..]),
+            IoSlice::new(&bytes),
+        ];
+        assert_eq!(writer.write(&front).unwrap(), PART);
+    }
+    assert_eq!(writer.write(&[IoSlice::new(b"x")]), Err(Refused::Full));
+    while out.len() < CAPACITY {
+        assert_eq!(reader.read_untold(&mut out).unwrap().len, PART);
+        assert_eq!(writer.write(&[IoSlice::new(&bytes)]).unwrap(), PART);
+    }
+    assert_eq!(out, bytes);
 }
 
 #[test]

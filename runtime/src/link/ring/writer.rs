@@ -1,7 +1,7 @@
 //! The writing side of a lane.
 
-use super::Fault;
 use super::lane::{GONE, Lane, Mapped, Name, Word, is_asleep, must_ring};
+use super::{Fault, PART};
 use std::io::{self, IoSlice};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -38,12 +38,13 @@ impl<L: Lane> Writer<L> {
         }
     }
 
-    /// Writes what fits: how many bytes, which is at least one unless none was given. The reader is yet to be told.
+    /// Writes what fits, of one part: how many bytes, which is at least one unless none was given. The reader is yet to be
+    /// told.
     pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> Result<usize, Refused> {
         if self.lane.word(Name::Reader).load(Relaxed) == GONE {
             return Err(Refused::Gone);
         }
-        let len = slices.iter().map(|slice| slice.len()).sum();
+        let len = slices.iter().map(|slice| slice.len()).sum::<usize>().min(PART);
         let room = self.room(len)?.min(len);
         if room == 0 && len > 0 {
             return Err(Refused::Full);
