@@ -254,10 +254,8 @@ const _: () = {
             ::procession::private::Method {
                 name: "add",
                 run: ::procession::private::Run::ExclusiveAsync(|actor, call| ::std::boxed::Box::pin(async move {
-                    match ::procession::private::decoded(
-                        call.arguments(),
-                        |bytes| <u64 as ::procession::Wire>::decode(bytes),
-                    ) {
+                    match call.decode(|bytes| <u64 as ::procession::Wire>::decode(bytes))
+                    {
                         ::core::result::Result::Ok(arg0) => {
                             let value = Self::add(actor, arg0).await;
                             call.value(|out| <u64 as ::procession::Wire>::encode(
@@ -273,10 +271,9 @@ const _: () = {
             },
             ::procession::private::Method {
                 name: "take",
-                run: ::procession::private::Run::Exclusive(|actor, call| match ::procession::private::decoded(
-                    call.arguments(),
-                    |bytes| <u64 as ::procession::Wire>::decode(bytes),
-                ) {
+                run: ::procession::private::Run::Exclusive(|actor, call| match call
+                    .decode(|bytes| <u64 as ::procession::Wire>::decode(bytes))
+                {
                     ::core::result::Result::Ok(arg0) => {
                         match Self::take(actor, arg0) {
                             ::core::result::Result::Ok(value) => {
@@ -301,10 +298,9 @@ const _: () = {
             #[cfg(unix)]
             ::procession::private::Method {
                 name: "pid",
-                run: ::procession::private::Run::Shared(|actor, call| match ::procession::private::decoded(
-                    call.arguments(),
-                    |_| ::core::result::Result::Ok(()),
-                ) {
+                run: ::procession::private::Run::Shared(|actor, call| match call
+                    .decode(|_| ::core::result::Result::Ok(()))
+                {
                     ::core::result::Result::Ok(()) => {
                         let value = Self::pid(actor);
                         call.value(|out| <u32 as ::procession::Wire>::encode(
@@ -320,10 +316,9 @@ const _: () = {
             ::procession::private::Method {
                 name: "other",
                 run: ::procession::private::Run::SharedAsync(|actor, call| ::std::boxed::Box::pin(async move {
-                    match ::procession::private::decoded(
-                        call.arguments(),
-                        |bytes| <Counter as ::procession::Wire>::decode(bytes),
-                    ) {
+                    match call
+                        .decode(|bytes| <Counter as ::procession::Wire>::decode(bytes))
+                    {
                         ::core::result::Result::Ok(arg0) => {
                             let value = Self::other(actor, arg0).await;
                             call.value(|out| <Option<
@@ -338,10 +333,9 @@ const _: () = {
             },
             ::procession::private::Method {
                 name: "upto",
-                run: ::procession::private::Run::Shared(|actor, call| match ::procession::private::decoded(
-                    call.arguments(),
-                    |bytes| <u64 as ::procession::Wire>::decode(bytes),
-                ) {
+                run: ::procession::private::Run::Shared(|actor, call| match call
+                    .decode(|bytes| <u64 as ::procession::Wire>::decode(bytes))
+                {
                     ::core::result::Result::Ok(arg0) => {
                         let value = Self::upto(actor, arg0);
                         ::procession::private::Outcome::stream(
@@ -357,10 +351,7 @@ const _: () = {
             ::procession::private::Method {
                 name: "lines",
                 run: ::procession::private::Run::ExclusiveAsync(|actor, call| ::std::boxed::Box::pin(async move {
-                    match ::procession::private::decoded(
-                        call.arguments(),
-                        |_| ::core::result::Result::Ok(()),
-                    ) {
+                    match call.decode(|_| ::core::result::Result::Ok(())) {
                         ::core::result::Result::Ok(()) => {
                             match Self::lines(actor).await {
                                 ::core::result::Result::Ok(value) => {
@@ -387,10 +378,9 @@ const _: () = {
             },
             ::procession::private::Method {
                 name: "crash",
-                run: ::procession::private::Run::Shared(|actor, call| match ::procession::private::decoded(
-                    call.arguments(),
-                    |_| ::core::result::Result::Ok(()),
-                ) {
+                run: ::procession::private::Run::Shared(|actor, call| match call
+                    .decode(|_| ::core::result::Result::Ok(()))
+                {
                     ::core::result::Result::Ok(()) => match Self::crash(actor) {}
                     ::core::result::Result::Err(error) => {
                         ::procession::private::Outcome::Fault(error)

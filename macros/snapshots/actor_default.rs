@@ -111,10 +111,9 @@ const _: () = {
         const METHODS: &'static [crate::procession::private::Method<Self>] = &[
             crate::procession::private::Method {
                 name: "total",
-                run: crate::procession::private::Run::Shared(|actor, call| match crate::procession::private::decoded(
-                    call.arguments(),
-                    |_| ::core::result::Result::Ok(()),
-                ) {
+                run: crate::procession::private::Run::Shared(|actor, call| match call
+                    .decode(|_| ::core::result::Result::Ok(()))
+                {
                     ::core::result::Result::Ok(()) => {
                         let value = Self::total(actor);
                         call.value(|out| <u64 as crate::procession::Wire>::encode(

@@ -182,7 +182,7 @@ fn entry(method: &Method, paths: &Root) -> TokenStream {
         false => quote!(#bytes),
     };
     let run = quote! {
-        match #private::decoded(#call.arguments(), |#unused| #decode) {
+        match #call.decode(|#unused| #decode) {
             ::core::result::Result::Ok(#names) => {
                 #outcome
             }

@@ -62,7 +62,7 @@ pub(super) fn channel(waiter: Option<&Waker>) -> (Sender, Receiver) {
     let kept = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
     let mut place = kept.unwrap_or_default();
     if let Some(place) = Arc::get_mut(&mut place) {
-        *place = Place(Mutex::new(State::Open(waiter.cloned())));
+        *place.owned() = State::Open(waiter.cloned());
     }
     (Sender(Some(place.clone())), Receiver(Some(place)))
 }
@@ -78,7 +78,12 @@ impl Place {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn owned(&mut self) -> &mut State {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ends it, unless it has ended. Whom to wake.
+    #[inline]
     fn end(&self, end: End) -> Option<Waker> {
         let mut state = self.state();
         let State::Open(waiter) = &mut *state else {
@@ -93,6 +98,7 @@ impl Place {
 }
 
 impl Sender {
+    #[inline]
     pub(super) fn send(mut self, answer: Answer) {
         self.end(Ok(answer));
     }
@@ -108,6 +114,7 @@ impl Sender {
         self.0.clone().map(Late)
     }
 
+    #[inline]
     fn end(&mut self, end: End) {
         let Some(place) = self.0.take() else { return };
         let waiter = place.end(end);
@@ -182,7 +189,10 @@ impl Drop for Receiver {
     fn drop(&mut self) {
         let Some(mut place) = self.0.take() else { return };
         let unheard = match Arc::get_mut(&mut place) {
-            Some(place) => std::mem::take(place),
+            Some(place) => match place.owned() {
+                State::Left => State::Left,
+                unheard => std::mem::replace(unheard, State::Left),
+            },
             None => {
                 let unheard = std::mem::replace(&mut *place.state(), State::Left);
                 return drop(unheard);

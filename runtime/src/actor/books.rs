@@ -356,6 +356,7 @@ impl Waiting {
         }
     }
 
+    #[inline]
     pub(super) fn end(mut self, reply: Reply) {
         match self.stream() {
             Some(stream) if self.answer.is_none() => stream.end(Some(reply)),
@@ -371,6 +372,7 @@ impl Waiting {
         }
     }
 
+    #[inline]
     fn answer(&mut self, reply: Reply) {
         let parts = match &mut self.rare {
             Some(rare) => std::mem::take(&mut rare.parts),

@@ -87,7 +87,8 @@ pub struct Tell {
     letter: Option<Letter>,
     fault: Option<Error>,
     timeout: Option<Duration>,
-    stage: Stage<Result<(), CallError>>,
+    /// It has to wait before it can be sent.
+    waits: Option<BoxFuture<'static, Result<(), CallError>>>,
 }
 
 /// How far a message has come.
@@ -102,6 +103,7 @@ enum Stage<T> {
 
 /// What the methods of a ref make.
 #[doc(hidden)]
+#[inline]
 pub fn call<M: Marker, T, E>(
     actor: &ActorRef<M>,
     method: u32,
@@ -110,11 +112,8 @@ pub fn call<M: Marker, T, E>(
     decode: Decoders<T, E>,
 ) -> Call<T, E> {
     let limit = control::client().settings().frame_limit;
-    let arguments = arguments.and_then(|payload| match payload.len() {
-        size if size > limit => Err(Error::too_large(size, limit)),
-        _ => Ok(payload),
-    });
     let (letter, fault) = match arguments {
+        Ok(body) if body.len() > limit => (None, Some(Error::too_large(body.len(), limit))),
         Ok(body) => (Some(Letter::request(method, body)), None),
         Err(fault) => (None, Some(fault)),
     };
@@ -161,6 +160,7 @@ impl<T, E> Call<T, E> {
     /// for it. An accepted message is handled: if the actor dies before it has begun, its next incarnation gets it, in
     /// its order. It is lost only where the process dies in the middle of it, or the actor ends for good: then it is a
     /// [dead letter](ActorRef::dead_letters).
+    #[inline]
     pub fn tell(mut self) -> Tell {
         if let Some(letter) = &mut self.letter {
             letter.answered = false;
@@ -170,7 +170,7 @@ impl<T, E> Call<T, E> {
             letter: self.letter,
             fault: self.fault,
             timeout: self.timeout,
-            stage: Stage::Made,
+            waits: None,
         }
     }
 
@@ -331,24 +331,23 @@ impl<T: 'static, E: 'static> Future for CallFuture<T, E> {
 }
 
 impl Tell {
-    /// Sends it at once, if that can be; whether it has to wait.
-    fn begin(&mut self) -> Result<bool> {
+    /// Sends it at once, if that can be; what is to be waited for otherwise.
+    fn begin(&mut self) -> Result<Option<BoxFuture<'static, Result<(), CallError>>>> {
         if self.letter.is_none() {
             return Err(lost(self.fault.take()));
         }
         let letter = &mut self.letter;
         self.handle.with_peer(|peer| peer.tell_at_once(letter))?;
         let Some(letter) = self.letter.take() else {
-            return Ok(false);
+            return Ok(None);
         };
         let (peer, after) = (self.handle.peer()?, limit(self.timeout));
-        self.stage = Stage::Waits(Box::pin(async move {
+        Ok(Some(Box::pin(async move {
             match tokio::time::timeout(after, peer.tell(letter)).await {
                 Ok(done) => done.map_err(CallError::from_fault),
                 Err(_) => Err(CallError::Timeout),
             }
-        }));
-        Ok(true)
+        })))
     }
 }
 
@@ -356,18 +355,18 @@ impl Future for Tell {
     type Output = Result<(), CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Stage::Made = self.stage {
-            self.stage = Stage::Over;
-            if !self.begin()? {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        let end = match &mut self.stage {
-            Stage::Waits(waits) => ready!(waits.as_mut().poll(cx)),
-            _ => panic!("a message was polled after its end"),
+        let mut waits = match self.waits.take() {
+            Some(waits) => waits,
+            None => match self.begin()? {
+                Some(waits) => waits,
+                None => return Poll::Ready(Ok(())),
+            },
         };
-        self.stage = Stage::Over;
-        Poll::Ready(end)
+        let end = waits.as_mut().poll(cx);
+        if end.is_pending() {
+            self.waits = Some(waits);
+        }
+        end
     }
 }
 

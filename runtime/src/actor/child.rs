@@ -8,7 +8,7 @@
 use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exit::ExitReason;
-use crate::link::{self, Driver, Transport};
+use crate::link::{self, Driver, Incoming, Transport};
 use crate::local::{Local, spawn_local};
 use crate::os::clock;
 use crate::process::control::{self, Remote};
@@ -478,24 +478,60 @@ fn poll_messages(
     cx: &mut Context<'_>,
 ) -> Poll<Turn> {
     for _ in 0..AT_ONCE {
-        let accepted = match ready!(driver.poll_next(cx)) {
-            Some(Ok(frame)) => port.accept(frame),
-            Some(Err(error)) => Err(error.to_string()),
-            None => return Poll::Ready(Turn::End(None)),
+        let heard = match handle_lent(port, serves, driver, pace) {
+            Ok(false) => match ready!(driver.poll_next_unlent(cx)) {
+                Some(Ok(None)) => Ok(()),
+                Some(Ok(Some(frame))) => hear(port, serves, pace, frame),
+                Some(Err(error)) => Err(error.to_string()),
+                None => return Poll::Ready(Turn::End(None)),
+            },
+            handled => handled.map(drop),
         };
-        match accepted {
-            Ok(Some(message)) => {
-                pace.next();
-                serves.clone().deliver(message);
-            }
-            Ok(None) => {}
-            Err(fault) => return Poll::Ready(Turn::End(Some(fault))),
+        if let Err(fault) = heard {
+            return Poll::Ready(Turn::End(Some(fault)));
         }
         if driver.is_crowded() {
             return Poll::Ready(Turn::Crowded);
         }
     }
     Poll::Ready(Turn::Over)
+}
+
+/// Handles the next frame where it was read, if it is small and all here, as most are: to move it would cost more than the
+/// rest. Whether there was one.
+#[inline]
+fn handle_lent(
+    port: &Rc<Port>,
+    serves: &Rc<dyn Serve>,
+    driver: &mut Driver,
+    pace: &mut Pace,
+) -> Result<bool, String> {
+    let Some((head, body)) = driver.lend() else {
+        return Ok(false);
+    };
+    let Some(message) = port.accept_lent(head, body)? else {
+        let other = driver.next_lent();
+        other.map_or(Ok(()), |frame| hear(port, serves, pace, frame))?;
+        return Ok(true);
+    };
+    pace.next();
+    let len = body.len();
+    match serves.clone().deliver_lent(message, body) {
+        None => driver.pass(len),
+        Some(message) => {
+            message.give(driver.take(len).into());
+            serves.clone().deliver(message);
+        }
+    }
+    Ok(true)
+}
+
+fn hear(port: &Rc<Port>, serves: &Rc<dyn Serve>, pace: &mut Pace, frame: Incoming) -> Result<(), String> {
+    if let Some(message) = port.accept(frame)? {
+        pace.next();
+        serves.clone().deliver(message);
+    }
+    Ok(())
 }
 
 /// Waits until this process is told to stop. A service or task that calls it is not cancelled by a stop any more: it

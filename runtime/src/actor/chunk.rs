@@ -9,7 +9,7 @@
 
 use crate::error::{Error, Result};
 use crate::process::page::Page;
-use crate::wire::attach::{Payload, whole};
+use crate::wire::attach::{Descriptors, Payload, whole};
 use crate::wire::codec;
 use crate::wire::items::{Items, Writer};
 use std::time::{Duration, Instant};
@@ -46,7 +46,13 @@ pub(crate) struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    pub(crate) fn new(page: &'a Page, timed: bool, message: &'a Message) -> Self {
+    /// Of what came as the body of that message.
+    pub(crate) fn new(
+        page: &'a Page,
+        timed: bool,
+        message: &'a Message,
+        (items, fds): (&'a [u8], Descriptors),
+    ) -> Self {
         page.begin_chunk(message.port.slot, message.seq);
         page.begin(message.port.slot, message.seq);
         let since = Instant::now();
@@ -54,9 +60,9 @@ impl<'a> Chunk<'a> {
             page,
             timed,
             message,
-            items: Items::new(&message.body, message.fds.take()),
+            items: Items::new(items, fds),
             begun: 0,
-            results: Writer::with_capacity((2 * message.body.len()).min(page.outbox_room())),
+            results: Writer::with_capacity((2 * items.len()).min(page.outbox_room())),
             full: false,
             limit: message.port.limit(),
             since,

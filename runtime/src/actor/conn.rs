@@ -184,7 +184,11 @@ impl Conn {
             return Poll::Ready(Next::End(None));
         };
         for _ in 0..AT_ONCE {
-            match driver.poll_next(cx) {
+            let next = match driver.next_lent() {
+                Some(frame) => Poll::Ready(Some(Ok(frame))),
+                None => driver.poll_next(cx),
+            };
+            match next {
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Err(what) = peer.hear(self, frame) {
                         return Poll::Ready(Next::End(Some(what)));

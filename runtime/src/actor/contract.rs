@@ -7,17 +7,17 @@
 use crate::error::{Error, Result};
 use crate::exit::ExitReason;
 use crate::process::page::Page;
-use crate::wire::attach::Payload;
+use crate::wire::attach::{Payload, provide_none, whole};
 use crate::wire::codec;
 use crate::wire::control::Done;
 use futures::Stream;
 use futures::future::LocalBoxFuture;
-use std::cell::RefCell;
 use std::fmt::{self, Display};
 use std::future::Future;
 use std::rc::Rc;
 
 use super::chunk::{Chunk, ItemKind};
+use super::port::Message;
 use super::room::{Room, Serve};
 use super::row::Row;
 use super::source::Source;
@@ -117,25 +117,29 @@ impl<A> Method<A> {
 #[doc(hidden)]
 #[allow(missing_debug_implementations, reason = "a function")]
 pub enum Run<A> {
-    Shared(fn(&A, Invocation) -> Outcome),
-    SharedAsync(for<'a> fn(&'a A, Invocation) -> LocalBoxFuture<'a, Outcome>),
-    Exclusive(fn(&mut A, Invocation) -> Outcome),
-    ExclusiveAsync(for<'a> fn(&'a mut A, Invocation) -> LocalBoxFuture<'a, Outcome>),
+    Shared(fn(&A, Invocation<'_>) -> Outcome),
+    SharedAsync(for<'a> fn(&'a A, Invocation<'a>) -> LocalBoxFuture<'a, Outcome>),
+    Exclusive(fn(&mut A, Invocation<'_>) -> Outcome),
+    ExclusiveAsync(for<'a> fn(&'a mut A, Invocation<'a>) -> LocalBoxFuture<'a, Outcome>),
 }
 
 /// One message, about to be handled.
 #[doc(hidden)]
-#[derive(Debug)]
-pub struct Invocation {
-    pub(crate) body: RefCell<Payload>,
-    /// Whether anybody waits for what it comes to: otherwise that is not encoded.
-    pub(crate) is_awaited: bool,
+#[allow(missing_debug_implementations, reason = "a view of a message")]
+pub struct Invocation<'a> {
+    pub(crate) message: &'a Message,
+    /// Its body, where that is lent from where it was read, and not in the message.
+    pub(crate) lent: Option<&'a [u8]>,
 }
 
-impl Invocation {
-    /// The encoded arguments, one after another: they can be had once.
-    pub fn arguments(&self) -> Payload {
-        self.body.take()
+impl Invocation<'_> {
+    /// What `decode` reads of the arguments, which must be all of them: they can be had once.
+    #[inline]
+    pub fn decode<T>(&self, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
+        match self.lent {
+            Some(mut bytes) => provide_none(|| whole(&mut bytes, decode)),
+            None => self.message.payload().decode(decode),
+        }
     }
 
     /// The method's value.
@@ -150,14 +154,15 @@ impl Invocation {
         self.written(encode, Outcome::Failed)
     }
 
+    #[inline]
     fn written(
         &self,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<()>,
         wrap: fn(Payload) -> Outcome,
     ) -> Outcome {
-        match self.is_awaited {
+        match self.message.is_awaited() {
             true => Payload::encode_apart(encode).map_or_else(Outcome::Fault, wrap),
-            false => wrap(Payload::default()),
+            false => Outcome::Unheard,
         }
     }
 }
@@ -170,6 +175,8 @@ pub enum Outcome {
     Failed(Payload),
     Fault(Error),
     Stream(Source),
+    /// A value or an error for which nobody waits: it is not encoded.
+    Unheard,
 }
 
 impl Outcome {

@@ -19,14 +19,25 @@ use crate::error::Error;
 use crate::exit::ExitReason;
 use crate::wire::attach::Payload;
 use crate::wire::control::DeadCause;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::{Deref, DerefMut};
 
 /// A line longer than this puts what is open at its head aside.
 const LINE: usize = 256;
 
 /// A message, as it can be sent any number of times.
+///
+/// It passes through many hands, so what is handed on is small. The memory is used again for the next one of the thread.
 #[derive(Debug, Clone)]
-pub(crate) struct Letter {
+pub(crate) struct Letter(Option<Sheet>);
+
+/// What a letter is written on.
+type Sheet = Box<Contents>;
+
+/// What a letter says, and what became of it so far.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Contents {
     pub(crate) method: u32,
     pub(crate) body: Payload,
     /// Its body begins with the calls that wait for it.
@@ -55,22 +66,62 @@ pub(crate) enum Lot {
     Poisonous,
 }
 
+/// How many letters a thread keeps for its next messages: as many as are outstanding where nothing else was said.
+const KEPT: usize = 1024;
+
+thread_local! {
+    static FREE: RefCell<Vec<Sheet>> = const { RefCell::new(Vec::new()) };
+}
+
 impl Letter {
     /// One that is answered, and goes to the next incarnation if it had not begun.
     pub(crate) fn request(method: u32, body: Payload) -> Letter {
-        Letter {
-            method,
-            body,
-            nested: false,
-            deadline: 0,
-            answered: true,
-            retries: 0,
-            keep: true,
-            deaths: 0,
-            interrupted: None,
-        }
+        let kept = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
+        let mut letter = kept.unwrap_or_default();
+        letter.method = method;
+        letter.body = body;
+        letter.nested = false;
+        letter.deadline = 0;
+        letter.answered = true;
+        letter.retries = 0;
+        letter.keep = true;
+        letter.deaths = 0;
+        Letter(Some(letter))
     }
+}
 
+impl Drop for Letter {
+    fn drop(&mut self) {
+        let Some(mut letter) = self.0.take() else { return };
+        letter.body = Payload::default();
+        letter.interrupted = None;
+        // Where the thread is ending, it is not kept.
+        let _ = FREE.try_with(|free| {
+            let mut free = free.borrow_mut();
+            if free.len() < KEPT {
+                free.push(letter);
+            }
+        });
+    }
+}
+
+impl Deref for Letter {
+    type Target = Contents;
+
+    #[inline]
+    fn deref(&self) -> &Contents {
+        self.0.as_ref().expect("it is there until the drop")
+    }
+}
+
+impl DerefMut for Letter {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Contents {
+        self.0.as_mut().expect("it is there until the drop")
+    }
+}
+
+impl Contents {
     /// Whether it has begun, in whatever incarnation: all that is said of that at its end comes from here.
     pub(crate) fn has_begun(&self) -> bool {
         self.interrupted.is_some()
@@ -262,7 +313,16 @@ impl<W> Ledger<W> {
     /// The same for one that was answered before its turn: those before it may wait for theirs.
     pub(crate) fn answer_early(&mut self, number: u64) -> Result<Option<W>, Unsent> {
         self.check(number)?;
-        let waiter = self.take(number).and_then(|entry| entry.waiter);
+        let waiter = match number.checked_sub(self.first) {
+            // Where it is: to move it out costs more than the rest.
+            Some(at) => self.line.get_mut(at as usize).and_then(|slot| {
+                let waiter = slot.as_mut()?.waiter.take();
+                *slot = None;
+                self.n_open -= 1;
+                waiter
+            }),
+            None => self.take(number).and_then(|entry| entry.waiter),
+        };
         self.shorten();
         Ok(waiter)
     }
@@ -444,12 +504,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn letter(answered: bool, retries: u32, keep: bool) -> Letter {
-        Letter {
-            answered,
-            retries,
-            keep,
-            ..Letter::request(0, Payload::from(b"x".to_vec()))
-        }
+        let mut letter = Letter::request(0, Payload::from(b"x".to_vec()));
+        (letter.answered, letter.retries, letter.keep) = (answered, retries, keep);
+        letter
     }
 
     fn obituary(begun: u64, unfinished: &[u64]) -> Obituary<'_> {
@@ -467,6 +524,22 @@ mod tests {
             last = number;
         }
         numbers
+    }
+
+    #[test]
+    fn a_letter_whose_memory_is_used_again_has_nothing_of_the_one_before() {
+        let mut first = letter(false, 3, false);
+        (first.nested, first.deadline, first.deaths) = (true, 7, 2);
+        first.interrupted = Some(Box::new(ExitReason::Exited(1)));
+        drop(first);
+        let fresh = Contents {
+            method: 1,
+            answered: true,
+            keep: true,
+            ..Contents::default()
+        };
+        let next = Letter::request(1, Payload::default());
+        assert_eq!(format!("{:?}", *next), format!("{fresh:?}"));
     }
 
     #[test]
@@ -581,10 +654,8 @@ mod tests {
             let (left, _) = ledger.clear().remove(0);
             assert_eq!(left.has_begun(), has_begun, "{first:?}");
             for last in ends {
-                let mut left = Letter {
-                    keep: false,
-                    ..left.clone()
-                };
+                let mut left = left.clone();
+                left.keep = false;
                 if left.judge(1, last, 3) == Lot::Ends {
                     assert_eq!(
                         left.has_begun(),

@@ -7,8 +7,7 @@ use crate::link::{self, Incoming};
 use crate::os::clock;
 use crate::process::control::Remote;
 use crate::process::page::{Name, Page, Running};
-use crate::wire::attach::{Descriptors, Payload};
-use crate::wire::behind::Blocks;
+use crate::wire::attach::Payload;
 use crate::wire::codec;
 use crate::wire::control::{Attach, LinkId, Settings, Up};
 use crate::wire::frame::{Flags, Head, Kind};
@@ -60,10 +59,8 @@ pub(crate) struct Message {
     pub(crate) port: Rc<Port>,
     pub(crate) seq: u64,
     pub(crate) method: u32,
-    pub(crate) body: Bytes,
-    /// What goes with the body, until it is decoded.
-    blocks: Cell<Blocks>,
-    pub(crate) fds: RefCell<Descriptors>,
+    /// Until it is decoded; `None` also where it is lent.
+    body: Cell<Option<Payload>>,
     /// What it takes of the mailbox.
     cost: Credit,
     /// Whether it has an answer.
@@ -108,53 +105,19 @@ impl Port {
 
     /// Reads one frame: a message, or nothing where it was a cancel. An error names what the protocol does not allow.
     pub(crate) fn accept(self: &Rc<Self>, frame: Incoming) -> Result<Option<Message>, String> {
-        let Head {
-            kind,
-            flags,
-            method,
-            seq,
-            aux,
-            ..
-        } = frame.head;
+        let Head { kind, flags, seq, .. } = frame.head;
         match kind {
             Kind::Request | Kind::Tell => {
-                crash::at(Point::Received);
-                // There are gaps: messages that were settled before this link was made.
-                if seq <= self.last.get() || seq > MOST {
-                    return Err(format!("message {seq} after message {}", self.last.get()));
-                }
-                self.last.set(seq);
-                self.n_waiting.set(self.n_waiting.get() + 1);
-                let cost = frame.cost();
-                self.granter
-                    .borrow_mut()
-                    .arrived(cost)
-                    .map_err(|fault| fault.to_string())?;
-                let answered = kind == Kind::Request;
-                let Payload {
-                    bytes: mut body,
-                    behind,
-                    fds,
-                } = frame.into_payload();
+                let (head, cost) = (frame.head, frame.cost());
+                let mut body = frame.into_payload();
                 let ancestors = match flags.contains(Flags::NESTED) {
-                    true => ancestors(&mut body)?,
+                    true => ancestors(&mut body.bytes)?,
                     false => None,
                 };
-                crash::at(Point::Accepted);
-                Ok(Some(Message {
-                    port: self.clone(),
-                    seq,
-                    method,
-                    body,
-                    blocks: behind.into(),
-                    fds: fds.into(),
-                    cost,
-                    answered,
-                    one_way: !answered || flags.contains(Flags::ONE_WAY),
-                    ancestors,
-                    deadline: aux,
-                    waits: true.into(),
-                }))
+                let mut message = self.enter(head, cost)?;
+                message.ancestors = ancestors;
+                message.give(body);
+                Ok(Some(message))
             }
             Kind::Cancel => {
                 crash::at(Point::CancelRead);
@@ -180,6 +143,55 @@ impl Port {
             }
             other => Err(format!("a frame of kind {other:?} from a client")),
         }
+    }
+
+    /// The same of a message whose body is lent: small, with nothing beside it. `None`: it is something else.
+    #[inline]
+    pub(crate) fn accept_lent(self: &Rc<Self>, head: Head, body: &[u8]) -> Result<Option<Message>, String> {
+        match head.kind {
+            Kind::Request | Kind::Tell if !head.flags.contains(Flags::NESTED) => {
+                self.enter(head, Credit::of(body.len(), 0)).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A message comes into the mailbox, without its body.
+    #[inline]
+    fn enter(self: &Rc<Self>, head: Head, cost: Credit) -> Result<Message, String> {
+        crash::at(Point::Received);
+        let Head {
+            kind,
+            flags,
+            method,
+            seq,
+            aux,
+            ..
+        } = head;
+        // There are gaps: messages that were settled before this link was made.
+        if seq <= self.last.get() || seq > MOST {
+            return Err(format!("message {seq} after message {}", self.last.get()));
+        }
+        self.last.set(seq);
+        self.n_waiting.set(self.n_waiting.get() + 1);
+        self.granter
+            .borrow_mut()
+            .arrived(cost)
+            .map_err(|fault| fault.to_string())?;
+        crash::at(Point::Accepted);
+        let answered = kind == Kind::Request;
+        Ok(Message {
+            port: self.clone(),
+            seq,
+            method,
+            body: Cell::default(),
+            cost,
+            answered,
+            one_way: !answered || flags.contains(Flags::ONE_WAY),
+            ancestors: None,
+            deadline: aux,
+            waits: true.into(),
+        })
     }
 
     /// A message leaves the mailbox.
@@ -273,11 +285,12 @@ impl Drop for Message {
 impl Message {
     /// What there is to decode: it can be had once.
     pub(crate) fn payload(&self) -> Payload {
-        Payload {
-            bytes: self.body.clone(),
-            behind: self.blocks.take(),
-            fds: self.fds.take(),
-        }
+        self.body.take().unwrap_or_default()
+    }
+
+    /// There is that to decode.
+    pub(crate) fn give(&self, body: Payload) {
+        self.body.set(Some(body));
     }
 
     /// Whether anybody waits for what it comes to.
@@ -340,6 +353,7 @@ impl Message {
         match outcome {
             Outcome::Value(payload) => self.answer(Kind::Reply, 0, payload),
             Outcome::Failed(payload) => self.answer(Kind::Failed, 0, payload),
+            Outcome::Unheard => self.answer(Kind::Reply, 0, Payload::default()),
             Outcome::Fault(error) => self.fault(&error),
             // Who is to hear it has its own way to: see `source`.
             Outcome::Stream(_) => {}
@@ -406,23 +420,24 @@ impl Message {
     }
 
     fn answer(&self, kind: Kind, aux: u64, body: Payload) {
+        if !self.answered {
+            return;
+        }
         if let Err(refused) = self.port.sender.allows(body.len(), body.fds.len()) {
             return self.fault(&refused.into());
         }
-        if self.answered {
-            let flags = match self.port.begun.get() < self.seq {
-                true => Flags::EARLY,
-                false => Flags::NONE,
-            };
-            self.port.send(
-                Head {
-                    flags,
-                    seq: self.seq,
-                    aux,
-                    ..Head::new(kind)
-                },
-                body,
-            );
-        }
+        let flags = match self.port.begun.get() < self.seq {
+            true => Flags::EARLY,
+            false => Flags::NONE,
+        };
+        self.port.send(
+            Head {
+                flags,
+                seq: self.seq,
+                aux,
+                ..Head::new(kind)
+            },
+            body,
+        );
     }
 }

@@ -27,6 +27,11 @@ use super::work::Work;
 pub(crate) trait Serve {
     /// Takes a message, and sees to its answer.
     fn deliver(self: Rc<Self>, message: Message);
+    /// Handles a message at once, whose body is lent, or gives it back: it is to be delivered with a body then.
+    fn deliver_lent(self: Rc<Self>, message: Message, body: &[u8]) -> Option<Message> {
+        let _ = body;
+        Some(message)
+    }
     /// Takes no more messages, waits for the end of those that it has, and says farewell.
     fn stop(self: Rc<Self>, reason: ExitReason) -> LocalBoxFuture<'static, ()>;
 }
@@ -69,17 +74,19 @@ impl<A: Actor> Room<A> {
     }
 
     /// Handles a message at once, if it needs no future and nobody is before it.
-    fn at_once(&self, method: &Method<A>, message: &Message) -> AtOnce {
+    #[inline]
+    fn at_once(&self, method: &Method<A>, message: &Message, lent: Option<&[u8]>) -> AtOnce {
         if !self.queue.is_empty() {
             return AtOnce::NotNow;
         }
+        let invocation = Invocation { message, lent };
         match method.run {
             Run::Shared(run) => match self.actor.try_read() {
-                Some(actor) => self.handle(message, |invocation| run(&actor, invocation)),
+                Some(actor) => self.handle(message, || run(&actor, invocation)),
                 None => AtOnce::NotNow,
             },
             Run::Exclusive(run) => match self.actor.try_write() {
-                Some(mut actor) => self.handle(message, |invocation| run(&mut actor, invocation)),
+                Some(mut actor) => self.handle(message, || run(&mut actor, invocation)),
                 None => AtOnce::NotNow,
             },
             Run::SharedAsync(_) | Run::ExclusiveAsync(_) => AtOnce::NotNow,
@@ -95,19 +102,36 @@ impl<A: Actor> Room<A> {
             }
     }
 
-    fn handle(&self, message: &Message, run: impl FnOnce(Invocation) -> Outcome) -> AtOnce {
+    #[inline]
+    fn handle(&self, message: &Message, run: impl FnOnce() -> Outcome) -> AtOnce {
         if message.is_late() {
             message.expire();
             return AtOnce::Done;
         }
         let running = message.begin(&self.page);
-        match guarded(|| run(invocation(message))) {
-            Outcome::Stream(source) => AtOnce::Streams(source, running),
+        // Settled in there, so that what it came to is not moved about.
+        let stream = guarded(|| match run() {
+            Outcome::Stream(source) => Some(source),
             outcome => {
                 message.settle(outcome);
-                AtOnce::Done
+                None
             }
+        });
+        match stream {
+            Some(source) => AtOnce::Streams(source, running),
+            None => AtOnce::Done,
         }
+    }
+
+    /// A message that began at once is answered by a stream.
+    fn begin_stream(self: Rc<Self>, message: Message, source: Source, running: Running) {
+        let (message, open) = (Rc::new(message), Counted::one_of(&self.n_open));
+        let answered = message.clone();
+        let work = Work::spawn(async move {
+            let _open = open;
+            self.stream(answered, source, running).await;
+        });
+        message.runs(work);
     }
 
     /// Handles a message in its turn.
@@ -204,11 +228,8 @@ impl Drop for Streaming {
     }
 }
 
-fn invocation(message: &Message) -> Invocation {
-    Invocation {
-        body: message.payload().into(),
-        is_awaited: message.is_awaited(),
-    }
+fn invocation(message: &Message) -> Invocation<'_> {
+    Invocation { message, lent: None }
 }
 
 impl Message {
@@ -244,19 +265,10 @@ impl<A: Actor> Serve for Room<A> {
             let what = format!("the actor has no method {}", message.method);
             return message.settle(Outcome::Fault(Error::with_kind(ErrorKind::NotInBuild, what)));
         };
-        match self.at_once(method, &message) {
+        match self.at_once(method, &message, None) {
             AtOnce::Done => return,
             AtOnce::NotNow => {}
-            AtOnce::Streams(source, running) => {
-                let (message, open) = (Rc::new(message), Counted::one_of(&self.n_open));
-                let room = self.clone();
-                let answered = message.clone();
-                let work = Work::spawn(async move {
-                    let _open = open;
-                    room.stream(answered, source, running).await;
-                });
-                return message.runs(work);
-            }
+            AtOnce::Streams(source, running) => return self.begin_stream(message, source, running),
         }
         if let Some(me) = message.waits_for_itself()
             && !self.is_free(method)
@@ -271,6 +283,21 @@ impl<A: Actor> Serve for Room<A> {
         let counted = (self.queue.join(), Counted::one_of(&self.n_open));
         if let Some(work) = Work::start(self.in_turn(method, message.clone(), counted)) {
             message.runs(work);
+        }
+    }
+
+    fn deliver_lent(self: Rc<Self>, message: Message, body: &[u8]) -> Option<Message> {
+        let method = A::METHODS.get(message.method as usize);
+        let Some(method) = method.filter(|_| !self.stopping.get()) else {
+            return Some(message);
+        };
+        match self.at_once(method, &message, Some(body)) {
+            AtOnce::Done => None,
+            AtOnce::NotNow => Some(message),
+            AtOnce::Streams(source, running) => {
+                self.begin_stream(message, source, running);
+                None
+            }
         }
     }
 

@@ -6,9 +6,11 @@ use super::outbox::Flushed;
 use super::port::Port;
 use super::rest::Rest;
 use super::sender::{ROOM, Sender};
+use super::side::Lots;
 use super::{Incoming, LinkError, Transport};
 use crate::os::socket::Received;
-use crate::wire::frame::FrameCodec;
+use crate::wire::frame::{FrameCodec, Head};
+use bytes::Bytes;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -79,6 +81,16 @@ impl Driver {
     /// Buffered frames come first. When there is none, what is queued is written, then the transport read; pending
     /// means that both are exhausted. After the end of file it still writes what is queued when polled.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Incoming, LinkError>>> {
+        self.poll_frame(cx, Inbox::next)
+    }
+
+    /// What `next` finds, when it finds something.
+    #[inline]
+    fn poll_frame<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        next: impl Fn(&mut Inbox, Option<&mut Lots>) -> Result<Option<T>, LinkError>,
+    ) -> Poll<Option<Result<T, LinkError>>> {
         if self.parked {
             self.parked = false;
             self.sender.unpark();
@@ -91,9 +103,9 @@ impl Driver {
             if let Some(error) = self.found.take() {
                 return self.fail(error);
             }
-            match self.inbox.next(self.port.lots()) {
+            match next(&mut self.inbox, self.port.lots()) {
                 Ok(None) => {}
-                Ok(Some(incoming)) => return Poll::Ready(Some(Ok(incoming))),
+                Ok(Some(found)) => return Poll::Ready(Some(Ok(found))),
                 Err(error) => return self.fail(error),
             }
             let waiting = self.poll_flush(cx).is_pending();
@@ -112,6 +124,51 @@ impl Driver {
                 Poll::Pending => {}
             }
         }
+    }
+
+    /// The same, but for a frame that can be [lent](Self::lend): then there is none.
+    pub(crate) fn poll_next_unlent(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Option<Incoming>, LinkError>>> {
+        self.poll_frame(cx, |inbox, lots| match inbox.lend() {
+            Some(_) => Ok(Some(None)),
+            None => Ok(inbox.next(lots)?.map(Some)),
+        })
+    }
+
+    /// The next frame, if it is small, all here, and nothing goes with it: lent, until it is [passed](Self::pass) or
+    /// [taken](Self::take). It is still to come meanwhile.
+    #[inline]
+    pub(crate) fn lend(&self) -> Option<(Head, &[u8])> {
+        match self.state != State::Broken && !self.parked && self.found.is_none() {
+            true => self.inbox.lend(),
+            false => None,
+        }
+    }
+
+    /// The next frame, if it could be lent.
+    #[inline]
+    pub(crate) fn next_lent(&mut self) -> Option<Incoming> {
+        let (head, body) = self.lend()?;
+        let len = body.len();
+        Some(Incoming {
+            head,
+            body: self.take(len),
+            block: None,
+            fds: Vec::new(),
+        })
+    }
+
+    /// What was lent, with a body of `len` bytes, is of no more use.
+    #[inline]
+    pub(crate) fn pass(&mut self, len: usize) {
+        self.inbox.pass(len);
+    }
+
+    /// The body of what was lent, to keep.
+    pub(crate) fn take(&mut self, len: usize) -> Bytes {
+        self.inbox.take_lent(len)
     }
 
     /// The next frame, as a future.
@@ -295,7 +352,7 @@ impl Driver {
 
     /// Closed when it is polled again, or dropped: first its owner says why, or the peer's word of the end would be there
     /// before that.
-    fn fail(&mut self, error: LinkError) -> Poll<Option<Result<Incoming, LinkError>>> {
+    fn fail<T>(&mut self, error: LinkError) -> Poll<Option<Result<T, LinkError>>> {
         self.state = State::Broken;
         Poll::Ready(Some(Err(error)))
     }

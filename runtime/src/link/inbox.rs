@@ -1,6 +1,7 @@
 //! What was read and is not yet parsed: the buffer, and the descriptors that came with it.
 //!
-//! Frames are views into the buffer. It is used again when the last view is gone; while one lives on the rest of it is
+//! Frames are views into the buffer; a small one can be lent instead, where it is, until it has been handled. The buffer is
+//! used again when the last view is gone; while one lives on the rest of it is
 //! used, and then another, since most views are gone by the time that this one is full too. For a
 //! frame that is larger than the buffer there is one of the frame's size, filled by the kernel directly; behind it the
 //! usual size returns. One large buffer is kept for the next large frame, since fresh memory costs more than the copy
@@ -22,7 +23,7 @@ use super::side::Lots;
 use super::{Incoming, LinkError};
 use crate::os::memory;
 use crate::wire::behind::BLOCK;
-use crate::wire::frame::{FrameCodec, HEADER};
+use crate::wire::frame::{FrameCodec, HEADER, Head};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -136,6 +137,30 @@ impl Inbox {
                 _ => self.fds.drain(..n_here).collect(),
             },
         }))
+    }
+
+    /// The next frame where it is, if it is small, all here, and nothing goes with it. What is wrong with one is for
+    /// [`next`](Self::next) to say.
+    #[inline]
+    pub(super) fn lend(&self) -> Option<(Head, &[u8])> {
+        if self.frame > 0 || !self.fds.is_empty() || !self.lost.is_empty() {
+            return None;
+        }
+        let (head, len) = self.codec.peek(&self.buf).ok()??;
+        let body = self.buf.get(HEADER..HEADER + len)?;
+        (len < BLOCK && head.fds == 0).then_some((head, body))
+    }
+
+    /// What was lent goes.
+    #[inline]
+    pub(super) fn pass(&mut self, len: usize) {
+        self.buf.advance(HEADER + len);
+    }
+
+    /// The body of what was lent.
+    pub(super) fn take_lent(&mut self, len: usize) -> Bytes {
+        self.buf.advance(HEADER);
+        self.buf.split_to(len).freeze()
     }
 
     /// The kernel dropped descriptors that came with the last read, before which `n_before` were here. They were those of

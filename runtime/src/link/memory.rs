@@ -121,7 +121,10 @@ impl End {
     /// Writes what fits.
     pub(crate) fn give(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         std::task::ready!(self.poll_writable(cx));
-        Poll::Ready(self.outgoing.write(&[IoSlice::new(bytes)], &mut Vec::new()))
+        Poll::Ready(
+            self.outgoing
+                .write(&[IoSlice::new(bytes)], &mut Descriptors::new()),
+        )
     }
 
     /// Writes the end of file.
@@ -213,7 +216,9 @@ impl State {
         if !fds.is_empty() {
             let position = self.n_read + self.bytes.len() as u64;
             // As a socket does it: what is read is the reader's own.
-            let read = fds.drain(..).map(|fd| Attached(fd).into_owned());
+            let read = std::mem::take(fds)
+                .into_iter()
+                .map(|fd| Attached(fd).into_owned());
             self.fds.push_back((position, read.collect::<io::Result<_>>()?));
         }
         let before = self.bytes.len();

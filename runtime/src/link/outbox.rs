@@ -8,7 +8,7 @@ use super::port::Sink;
 use super::sender::Body;
 use crate::wire::attach::Descriptors;
 use crate::wire::behind::Block;
-use crate::wire::frame::Head;
+use crate::wire::frame::{HEADER, Head};
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -94,9 +94,9 @@ impl Queue {
         match part.len() >= LARGE {
             true => self.segments.push_back(Segment {
                 bytes: Chunk::Large(part),
-                fds: Vec::new(),
+                fds: Descriptors::new(),
             }),
-            false => self.glue(Vec::new()).extend_from_slice(&part),
+            false => self.glue(Descriptors::new()).extend_from_slice(&part),
         }
     }
 
@@ -183,13 +183,12 @@ impl Batch {
 
     /// Writes a frame at once, of which what did not fit is left to be written; the batch must be empty. How many bytes
     /// went, or `None` if none did and nothing is left here.
-    pub(super) fn write_through(&mut self, head: Head, body: &Body<'_>) -> Option<usize> {
-        let header = head.to_bytes(body.len());
+    pub(super) fn write_through(&mut self, header: &[u8; HEADER], body: &Body<'_>) -> Option<usize> {
         let sink = self.sink.as_mut()?;
         let n = match body.others() {
             [] => {
-                let slices = [IoSlice::new(&header), IoSlice::new(body.first())];
-                sink.write(&slices, &mut Vec::new()).ok()?
+                let slices = [IoSlice::new(header), IoSlice::new(body.first())];
+                sink.write(&slices, &mut Descriptors::new()).ok()?
             }
             others => {
                 let front = [&header[..], body.first()].into_iter();
@@ -197,11 +196,11 @@ impl Batch {
                     .chain(others.iter().map(|part| &part[..]))
                     .map(IoSlice::new)
                     .collect();
-                sink.write(&slices, &mut Vec::new()).ok()?
+                sink.write(&slices, &mut Descriptors::new()).ok()?
             }
         };
         if n < header.len() + body.len() {
-            self.keep_rest(&header, body, n);
+            self.keep_rest(header, body, n);
         }
         Some(n)
     }
@@ -210,7 +209,7 @@ impl Batch {
         let mut keep = |bytes| {
             self.segments.push_back(Segment {
                 bytes,
-                fds: Vec::new(),
+                fds: Descriptors::new(),
             })
         };
         if n < header.len() {

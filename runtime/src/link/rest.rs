@@ -39,7 +39,7 @@ impl Rest {
         for (bytes, fds) in self.unwritten {
             queue.push_unwritten(bytes, fds);
         }
-        queue.push_unwritten(last.into(), Vec::new());
+        queue.push_unwritten(last.into(), Descriptors::new());
         let mut batch = Batch::new(sink);
         batch.refill(&mut queue);
         if write_out(&mut batch) == Some(Flushed::Blocked) {

@@ -105,9 +105,9 @@ impl Sender {
         &self,
         mut head: Head,
         body: impl Into<Body<'a>>,
-        fds: Descriptors,
+        fds: impl Into<Descriptors>,
     ) -> Result<(), NotSent> {
-        let body = body.into();
+        let (body, fds) = (body.into(), fds.into());
         self.allows(body.len(), fds.len())?;
         head.fds = fds.len() as u16;
         head.block = body.others().last().map_or(0, |block| block.len() as u32);
@@ -289,6 +289,8 @@ impl Sender {
 
     /// Whether the frame was written, or begun with nothing before it: then the driver writes the rest.
     fn write_through(&self, head: Head, body: &Body<'_>) -> bool {
+        // Before the lock: what is copied right after it was written waits for that.
+        let header = head.to_bytes(body.len());
         let Ok(mut batch) = self.0.batch.try_lock() else {
             return false;
         };
@@ -300,7 +302,7 @@ impl Sender {
             self.0.turned.store(false, Ordering::Relaxed);
             batch.be_eager();
         }
-        let Some(n) = batch.write_through(head, body) else {
+        let Some(n) = batch.write_through(&header, body) else {
             return false;
         };
         let size = HEADER + body.len();

@@ -47,6 +47,7 @@ on_every_transport! {
     a_hundred_thousand_small_frames_arrive
     a_frame_cut_anywhere_is_put_together_again
     a_body_of_exactly_the_limit_arrives_and_one_byte_more_is_refused
+    a_small_frame_is_lent_and_passed_or_taken_or_still_to_come
     large_and_small_frames_alternate
     a_body_of_several_parts_arrives_in_order
     a_block_at_the_end_of_a_frame_is_read_into_memory_of_its_own
@@ -136,7 +137,7 @@ impl Raw {
 
     async fn write(&self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            match self.write_once(bytes, &mut Vec::new()) {
+            match self.write_once(bytes, &mut Descriptors::new()) {
                 Ok(n) => bytes = &bytes[n..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::task::yield_now().await,
                 Err(error) => panic!("{error}"),
@@ -221,6 +222,33 @@ async fn frames_of_many_threads_arrive_whole_and_in_the_order_of_each(kind: Link
         );
         *expected += 1;
     }
+}
+
+async fn a_small_frame_is_lent_and_passed_or_taken_or_still_to_come(kind: LinkKind) {
+    async fn unlent(driver: &mut Driver) -> Option<Incoming> {
+        let next = std::future::poll_fn(|cx| driver.poll_next_unlent(cx)).await;
+        next.expect("the end of file").unwrap()
+    }
+    let ((a, a_driver), (_b, mut b)) = connect(kind, DEFAULT_LIMIT);
+    listen(a_driver);
+    assert!(b.lend().is_none(), "nothing was sent");
+    (1..=3).for_each(|seq| send(&a, seq, &pattern(seq, 100)));
+    for seq in 1..=3 {
+        assert!(unlent(&mut b).await.is_none());
+        let (head, body) = b.lend().unwrap();
+        assert_eq!((head.seq, body), (seq, &pattern(seq, 100)[..]));
+        match seq {
+            1 => b.pass(100),
+            2 => assert_eq!(b.take(100), pattern(2, 100)),
+            _ => assert_eq!(receive(&mut b).await.body, pattern(3, 100)),
+        }
+    }
+    a.send(tell(4), &b"beside"[..], vec![a_file("x")]).unwrap();
+    a.send(tell(5), vec![7; BLOCK], Vec::new()).unwrap();
+    let beside = unlent(&mut b).await.expect("descriptors are not lent");
+    assert_eq!((beside.head.seq, beside.fds.len()), (4, 1));
+    let large = unlent(&mut b).await.expect("what is large is not lent");
+    assert_eq!((large.head.seq, large.cost().bytes), (5, BLOCK as u64));
 }
 
 async fn a_hundred_thousand_small_frames_arrive(kind: LinkKind) {
@@ -665,7 +693,7 @@ async fn descriptors_arrive(kind: LinkKind) {
     let ((a, a_driver), (_b, mut b)) = connect(kind, DEFAULT_LIMIT);
     listen(a_driver);
     for seq in 0..50 {
-        let fds = (0..seq % 4).map(|n| a_file(&format!("{seq}.{n}"))).collect();
+        let fds: Descriptors = (0..seq % 4).map(|n| a_file(&format!("{seq}.{n}"))).collect();
         // Bodies of all kinds: glued, large, and more than a transport takes at once.
         a.send(tell(seq), pattern(seq, (seq * seq * 200) as usize), fds)
             .unwrap();
@@ -753,7 +781,8 @@ async fn descriptors_that_come_in_the_middle_of_a_frame_are_a_fault() {
     let ((_a, mut a), raw) = with_raw(LinkKind::Socket, DEFAULT_LIMIT);
     let bytes = frame(tell(0), b"body");
     raw.write(&bytes[..30]).await;
-    raw.write_once(&bytes[30..], &mut vec![a_file("x")]).unwrap();
+    raw.write_once(&bytes[30..], &mut vec![a_file("x")].into())
+        .unwrap();
     let mut last = a.next().await;
     if let Some(Ok(_)) = last {
         last = a.next().await;
@@ -864,7 +893,7 @@ async fn an_end_can_be_taken_apart_sent_and_put_together() {
     for kind in BETWEEN {
         let ((a, mut a_driver), (_b, mut b)) = connect(LinkKind::Socket, DEFAULT_LIMIT);
         let (here, there) = pair(kind).unwrap();
-        let fds = there.into_descriptors().into_iter().map(Arc::new).collect();
+        let fds: Descriptors = there.into_descriptors().into_iter().map(Arc::new).collect();
         a.send(tell(0), Vec::new(), fds).unwrap();
         a_driver.flush_now();
         let there = Transport::from_descriptors(receive(&mut b).await.fds).unwrap();

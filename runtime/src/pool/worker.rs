@@ -71,7 +71,8 @@ impl Worker {
             }
             Err(error) => return message.settle(Outcome::Fault(error)),
         };
-        let mut chunk = Chunk::new(&self.page, self.timed, message);
+        let Payload { bytes, fds, .. } = message.payload();
+        let mut chunk = Chunk::new(&self.page, self.timed, message, (&bytes, fds));
         (task.chunk)(&mut chunk).await;
         let (results, nanos) = chunk.end();
         message.finish(results, nanos);

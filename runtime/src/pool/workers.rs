@@ -203,10 +203,8 @@ impl Turn {
     /// Sends a chunk and waits for what becomes of it.
     pub(super) async fn send(&self, row: u32, body: Payload) -> Result<Answer> {
         loop {
-            let letter = Letter {
-                keep: false,
-                ..Letter::request(row, body.clone())
-            };
+            let mut letter = Letter::request(row, body.clone());
+            letter.keep = false;
             // Returned before it had begun: its replacement gets it.
             if let Some(answer) = self.handle.peer()?.call(letter, CallContext::default()).await? {
                 return Ok(answer);

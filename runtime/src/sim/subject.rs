@@ -150,14 +150,12 @@ impl Drop for Running {
     }
 }
 
-fn order(invocation: &Invocation) -> Order {
-    let order = invocation
-        .arguments()
-        .decode(|bytes| Ok(codec::decode_next(bytes)?));
+fn order(invocation: &Invocation<'_>) -> Order {
+    let order = invocation.decode(|bytes| Ok(codec::decode_next(bytes)?));
     order.expect("an order as it was sent")
 }
 
-fn at_once(invocation: Invocation) -> Outcome {
+fn at_once(invocation: Invocation<'_>) -> Outcome {
     let (world, order) = (world(), order(&invocation));
     let running = Running::begin(&world, order.id);
     let outcome = match order.act {
@@ -172,7 +170,7 @@ fn at_once(invocation: Invocation) -> Outcome {
     outcome
 }
 
-fn in_time(invocation: Invocation) -> LocalBoxFuture<'static, Outcome> {
+fn in_time(invocation: Invocation<'_>) -> LocalBoxFuture<'_, Outcome> {
     Box::pin(async move {
         let (world, order) = (world(), order(&invocation));
         let running = Running::begin(&world, order.id);
@@ -202,7 +200,7 @@ fn in_time(invocation: Invocation) -> LocalBoxFuture<'static, Outcome> {
     })
 }
 
-fn items(invocation: Invocation) -> Outcome {
+fn items(invocation: Invocation<'_>) -> Outcome {
     let (world, order) = (world(), order(&invocation));
     let running = Running::begin(&world, order.id);
     let n_items = match order.act {
@@ -223,11 +221,11 @@ fn items(invocation: Invocation) -> Outcome {
     Outcome::stream(items, |item, out| Ok(codec::encode(item, out)?))
 }
 
-fn succeeded(invocation: &Invocation, id: Id) -> Outcome {
+fn succeeded(invocation: &Invocation<'_>, id: Id) -> Outcome {
     invocation.value(|out| Ok(codec::encode(&value_of(id), out)?))
 }
 
-fn failed(invocation: &Invocation, id: Id) -> Outcome {
+fn failed(invocation: &Invocation<'_>, id: Id) -> Outcome {
     invocation.failed(|out| Ok(codec::encode(&value_of(id), out)?))
 }
 

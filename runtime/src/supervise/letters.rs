@@ -294,13 +294,12 @@ fn report(target: &Target, row: u32, method: u32, cause: DeadCause) {
 
 impl From<Bequeathed> for Letter {
     fn from(left: Bequeathed) -> Letter {
-        Letter {
-            answered: false,
-            retries: left.retries,
-            deaths: left.deaths,
-            interrupted: left.interrupted,
-            ..Letter::request(left.method, left.body)
-        }
+        let mut letter = Letter::request(left.method, left.body);
+        letter.answered = false;
+        letter.retries = left.retries;
+        letter.deaths = left.deaths;
+        letter.interrupted = left.interrupted;
+        letter
     }
 }
 

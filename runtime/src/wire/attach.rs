@@ -18,13 +18,20 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::vec;
 
 use super::behind::{self, Blocks};
 
 /// Descriptors of a message. Whoever sends keeps what it shares, so that nothing is duplicated to be sent, or sent again.
-pub(crate) type Descriptors = Vec<Arc<OwnedFd>>;
+///
+/// Most messages have none: it is as small as can be.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Descriptors(Option<Box<Lot>>);
+
+type Lot = Vec<Arc<OwnedFd>>;
 
 /// An encoded message, or a part of one: bytes, and the descriptors that the values in them name by their places.
 ///
@@ -62,7 +69,7 @@ thread_local! {
     /// How many descriptors the message that is encoded has, kept or not.
     static N_LEAVING: Cell<u32> = const { Cell::new(NOWHERE) };
     /// Those that are kept, behind those of the messages around it.
-    static LEAVING: RefCell<Descriptors> = const { RefCell::new(Vec::new()) };
+    static LEAVING: RefCell<Lot> = const { RefCell::new(Vec::new()) };
     /// How many descriptors came with the message that is decoded.
     static N_COME: Cell<u32> = const { Cell::new(NOWHERE) };
     /// Those that no value has taken, by their places, where there were any.
@@ -139,7 +146,9 @@ fn collected(count: u32) -> Result<Descriptors> {
 #[cold]
 fn take(count: u32) -> Descriptors {
     let n_kept = MAX_DESCRIPTORS.min(count as usize);
-    LEAVING.with_borrow_mut(|all| all.split_off(all.len().saturating_sub(n_kept)))
+    LEAVING
+        .with_borrow_mut(|all| all.split_off(all.len().saturating_sub(n_kept)))
+        .into()
 }
 
 /// Runs `decode`, whose values may take `fds`; gives back those that none has taken.
@@ -291,11 +300,11 @@ impl Payload {
         })
     }
 
-    pub(crate) fn new(bytes: impl Into<Bytes>, fds: Descriptors) -> Payload {
+    pub(crate) fn new(bytes: impl Into<Bytes>, fds: impl Into<Descriptors>) -> Payload {
         Payload {
             bytes: bytes.into(),
             behind: None,
-            fds,
+            fds: fds.into(),
         }
     }
 
@@ -325,7 +334,7 @@ impl Payload {
     /// As it arrived.
     pub(crate) fn received(bytes: Bytes, fds: Vec<OwnedFd>) -> Payload {
         let fds = match fds.is_empty() {
-            true => Vec::new(),
+            true => Descriptors::default(),
             false => fds.into_iter().map(Arc::new).collect(),
         };
         Payload::new(bytes, fds)
@@ -367,13 +376,74 @@ fn left_over(n: usize) -> Error {
 
 impl From<Bytes> for Payload {
     fn from(bytes: Bytes) -> Self {
-        Payload::new(bytes, Vec::new())
+        Payload::new(bytes, Descriptors::default())
     }
 }
 
 impl From<Vec<u8>> for Payload {
     fn from(bytes: Vec<u8>) -> Self {
         Bytes::from(bytes).into()
+    }
+}
+
+impl Descriptors {
+    pub(crate) const fn new() -> Self {
+        Descriptors(None)
+    }
+
+    fn lot(&mut self) -> &mut Lot {
+        self.0.get_or_insert_default()
+    }
+
+    pub(crate) fn truncate(&mut self, n: usize) {
+        self.lot().truncate(n);
+    }
+
+    pub(crate) fn split_off(&mut self, at: usize) -> Self {
+        self.lot().split_off(at).into()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Deref for Descriptors {
+    type Target = [Arc<OwnedFd>];
+
+    #[inline]
+    fn deref(&self) -> &[Arc<OwnedFd>] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+}
+
+impl From<Vec<Arc<OwnedFd>>> for Descriptors {
+    fn from(fds: Vec<Arc<OwnedFd>>) -> Self {
+        Descriptors((!fds.is_empty()).then(|| Box::new(fds)))
+    }
+}
+
+impl FromIterator<Arc<OwnedFd>> for Descriptors {
+    fn from_iter<I: IntoIterator<Item = Arc<OwnedFd>>>(fds: I) -> Self {
+        Vec::from_iter(fds).into()
+    }
+}
+
+impl Extend<Arc<OwnedFd>> for Descriptors {
+    fn extend<I: IntoIterator<Item = Arc<OwnedFd>>>(&mut self, fds: I) {
+        let mut fds = fds.into_iter().peekable();
+        if fds.peek().is_some() {
+            self.lot().extend(fds);
+        }
+    }
+}
+
+impl IntoIterator for Descriptors {
+    type Item = Arc<OwnedFd>;
+    type IntoIter = vec::IntoIter<Arc<OwnedFd>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.map_or_else(Vec::new, |lot| *lot).into_iter()
     }
 }
 
@@ -424,7 +494,7 @@ impl<'de> Deserialize<'de> for Payload {
             // They may have been lost on their way: whoever decodes it will miss them, and the rest is not lost too.
             return Ok(bytes.into());
         }
-        let fds = places.into_iter().map(detach).collect::<Result<_, _>>();
+        let fds: Result<Descriptors, _> = places.into_iter().map(detach).collect();
         let fds = fds.map_err(de::Error::custom)?;
         Ok(Payload::new(bytes, fds))
     }
@@ -547,7 +617,7 @@ mod tests {
     fn what_no_value_takes_is_given_back() {
         let mut payload = Payload::pack(&attached(2)).unwrap();
         let beside = fd();
-        payload.fds.push(beside.clone());
+        payload.fds.extend([beside.clone()]);
         let (_, left) = payload.unpack::<Vec<Attached>>().unwrap();
         assert!(left.len() == 1 && Arc::ptr_eq(&left[0], &beside));
     }
@@ -570,7 +640,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..100), n in 0_usize..3) {
-            let fds = (0..n).map(|_| fd()).collect();
+            let fds: Descriptors = (0..n).map(|_| fd()).collect();
             let payload = Payload::new(bytes, fds);
             let _ = payload.clone().unpack::<Vec<Attached>>();
             let _ = payload.unpack::<Vec<Payload>>();

@@ -204,6 +204,7 @@ impl FrameCodec {
     }
 
     /// The head of the frame that `bytes` begin with and the length of its body; `None` if the header is not whole.
+    #[inline]
     pub(crate) fn peek(&self, bytes: &[u8]) -> Result<Option<(Head, usize)>, FrameError> {
         let Some(mut header) = bytes.get(..HEADER) else {
             return Ok(None);

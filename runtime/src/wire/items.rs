@@ -357,7 +357,7 @@ mod tests {
         ) {
             let message = written(&items).into_payload();
             let read = |message: &Payload| -> Vec<_> {
-                let mut items = Items::new(&message.bytes, Vec::new());
+                let mut items = Items::new(&message.bytes, Descriptors::new());
                 std::iter::from_fn(|| items.read(|kind, bytes| (kind, bytes.to_vec()))).collect()
             };
             prop_assert_eq!(&read(&message), &items);
@@ -368,7 +368,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            Items::new(&bytes, Vec::new()).count();
+            Items::new(&bytes, Descriptors::new()).count();
         }
     }
 }
