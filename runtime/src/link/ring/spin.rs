@@ -8,8 +8,9 @@
 //! It spins only where it pays. With one processor it never does. Each wait that was spun in vain doubles the number of
 //! waits that are slept at once, up to [`RARELY`], and one that was not sets it back; so does a thread that others take
 //! the processor from, since more are ready then than there are processors. Where waits usually take longer than
-//! [`WORTH`] none is spun: a message in a millisecond gains nothing by it, and who sends it may want the processor. A link
-//! on which nothing happens sleeps, and does nothing at all.
+//! [`WORTH`] none is spun: a message in a millisecond gains nothing by it, and who sends it may want the processor. Nor is
+//! a wait that begins so long after the one before: by then the peer sleeps, and wakes where this processor is given up
+//! sooner than on another that has to be had first. A link on which nothing happens sleeps, and does nothing at all.
 
 use crate::os::cpus;
 use std::task::Context;
@@ -45,8 +46,11 @@ pub(super) struct Spin {
     possible: bool,
     /// How much is to come before the first wait is spun.
     until: u32,
-    /// When the present wait began.
+    /// When the present wait began, and the last one did.
     since: Option<Instant>,
+    last: Option<Instant>,
+    /// The present one began long after that.
+    rare: bool,
     /// How long one takes, as a moving average.
     usual: Duration,
     /// When spinning for it began.
@@ -89,6 +93,8 @@ impl Spin {
             possible: n_cpus > 1,
             until: 0,
             since: None,
+            last: None,
+            rare: false,
             usual: Duration::ZERO,
             began: None,
             rested: None,
@@ -105,8 +111,11 @@ impl Spin {
             return Go::Over;
         }
         let now = Instant::now();
-        self.since.get_or_insert(now);
-        if self.began.is_none() && (self.usual > WORTH || self.is_skipped()) {
+        if self.since.is_none() {
+            self.since = Some(now);
+            self.rare = self.last.replace(now).is_some_and(|last| now - last > WORTH);
+        }
+        if self.began.is_none() && (self.rare || self.usual > WORTH || self.is_skipped()) {
             return Go::Over;
         }
         let began = *self.began.get_or_insert(now);
