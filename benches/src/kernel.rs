@@ -11,6 +11,11 @@ use std::time::Duration;
 pub(crate) struct KernelMemory(f64);
 
 impl KernelMemory {
+    /// Since another, in KiB.
+    pub(crate) fn since(self, before: KernelMemory) -> f64 {
+        self.0 - before.0
+    }
+
     pub(crate) fn now() -> Self {
         let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         KernelMemory(
@@ -26,7 +31,7 @@ impl KernelMemory {
 pub(crate) fn emit_memory(peer: &str, pids: &[u32], before: KernelMemory) {
     // What they did to become idle is over.
     std::thread::sleep(Duration::from_millis(100));
-    let grown = KernelMemory::now().0 - before.0;
+    let grown = KernelMemory::now().since(before);
     let mut pss = Vec::new();
     let mut uss = Vec::new();
     for pid in pids {
@@ -37,6 +42,44 @@ pub(crate) fn emit_memory(peer: &str, pids: &[u32], before: KernelMemory) {
     emit(peer, "pss_mib", median(pss) / 1024.0);
     emit(peer, "uss_mib", median(uss) / 1024.0);
     emit(peer, "kernel_mib", grown / pids.len() as f64 / 1024.0);
+}
+
+/// What these processes hold for themselves and share with each other, in KiB.
+pub(crate) fn held_by(pids: &[u32]) -> f64 {
+    let held = pids.iter().map(|pid| {
+        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        kib(&text, "Anonymous:") + kib(&text, "Pss_Shmem:")
+    });
+    held.sum()
+}
+
+/// How often threads began to run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Switches(u64);
+
+impl Switches {
+    /// All threads of these processes, but for the one that asks.
+    pub(crate) fn of(pids: &[u32]) -> Self {
+        let this = nix::unistd::gettid().to_string();
+        let threads = pids
+            .iter()
+            .flat_map(|pid| {
+                fs::read_dir(format!("/proc/{pid}/task"))
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+            })
+            .filter(|thread| thread.file_name().to_string_lossy() != this);
+        let switches = threads.map(|thread| {
+            let text = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            kib(&text, "voluntary_ctxt_switches:")
+        });
+        Switches(switches.sum::<f64>() as u64)
+    }
+
+    pub(crate) fn since(self, before: Switches) -> u64 {
+        self.0 - before.0
+    }
 }
 
 /// How long all threads of another process have run, in seconds.

@@ -20,16 +20,22 @@
 //! | `kernel` | what `/proc` says of memory and time |
 //! | `raw` | the limits: sockets and forks, nothing in between |
 //! | `ours` | the same work done with the library |
+//! | `sleep` | calls of sides that sleep |
+//! | `shared` | shared memory as a message |
+//! | `links` | what idle links hold |
 //! | `pairs` | 200 items of 5 ms, alternating with two raw processes |
 //! | `section` | one start of this program |
 //! | `table` | all rounds, and the table |
 
 mod kernel;
+mod links;
 mod ours;
 mod pairs;
 mod raw;
 mod record;
 mod section;
+mod shared;
+mod sleep;
 mod table;
 mod workload;
 

@@ -4,6 +4,7 @@ use crate::kernel::{KernelMemory, emit_memory};
 use crate::record::{emit_bytes, emit_calls, emit_millis, emit_rate};
 use crate::section::wants;
 use crate::workload::{self, MIB, WINDOW, WORKERS, Workload, buffers, touch};
+use crate::{links, shared, sleep};
 use bytes::Bytes;
 use procession::prelude::*;
 use procession::{Config, Error, StartMode};
@@ -80,6 +81,15 @@ async fn all(peer: &str, workload: Workload) -> procession::Result<()> {
     }
     if wants("payloads") {
         payloads(peer, workload).await?;
+    }
+    if wants("sleeps") {
+        sleep::ours(peer, workload).await?;
+    }
+    if wants("shared") {
+        shared::ours(peer, workload).await?;
+    }
+    if wants("links") {
+        links::ours(peer, workload).await?;
     }
     if wants("starts") {
         starts(peer, workload).await?;

@@ -7,6 +7,7 @@ use crate::kernel::{KernelMemory, emit_memory};
 use crate::record::{emit_bytes, emit_calls, emit_millis, emit_rate};
 use crate::section::wants;
 use crate::workload::{CAST, WINDOW, WORKERS, Workload, buffers, cube, touch};
+use crate::{shared, sleep};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid};
@@ -40,6 +41,12 @@ pub(crate) fn main(workload: Workload) {
     }
     if wants("payloads") {
         payloads(workload);
+    }
+    if wants("sleeps") {
+        sleep::raw(PEER, workload);
+    }
+    if wants("shared") {
+        shared::raw(PEER, workload);
     }
     if wants("starts") {
         starts(workload);

@@ -54,6 +54,12 @@ pub(crate) fn emit_calls(peer: &str, mut times: Vec<Duration>) {
     emit(peer, "rtt_p99_us", micros(0.99));
 }
 
+/// Says the median in microseconds.
+pub(crate) fn emit_micros(peer: &str, metric: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    emit(peer, metric, times[times.len() / 2].as_secs_f64() * 1e6);
+}
+
 /// Says the median in milliseconds.
 pub(crate) fn emit_millis(peer: &str, metric: &str, mut times: Vec<Duration>) {
     times.sort_unstable();

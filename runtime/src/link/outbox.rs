@@ -100,9 +100,10 @@ impl Queue {
         }
     }
 
-    /// Lets go of the buffer that is kept for the next frame.
+    /// Lets go of what is kept for the next frames.
     pub(super) fn release(&mut self) {
         self.spare = None;
+        self.segments.shrink_to_fit();
     }
 
     /// Appends bytes that begin or go on with a frame, as they were taken out of another link.
@@ -271,6 +272,7 @@ impl Batch {
     /// Lets go of what is of use only while messages go; what is being written stays.
     pub(super) fn release(&mut self) {
         self.spare = None;
+        self.segments.shrink_to_fit();
         if let Some(sink) = &mut self.sink {
             sink.release();
         }

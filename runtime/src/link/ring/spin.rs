@@ -8,8 +8,10 @@
 //! It spins only where it pays. With one processor it never does. Each wait that was spun in vain doubles the number of
 //! waits that are slept at once, up to [`RARELY`], and one that was not sets it back; so does a thread that others take
 //! the processor from, since more are ready then than there are processors. Where waits usually take longer than
-//! [`WORTH`] none is spun: a message in a millisecond gains nothing by it, and who sends it may want the processor. A link
-//! on which nothing happens sleeps, and does nothing at all.
+//! [`WORTH`] none is spun: a message in a millisecond gains nothing by it, and who sends it may want the processor. Nor is
+//! a wait that begins so long after the one before, where one thing came in all that time: by then the peer sleeps, and
+//! wakes sooner on a processor that is given up than on one that has to be had first. A link on which nothing happens
+//! sleeps, and does nothing at all.
 
 use crate::os::cpus;
 use std::task::Context;
@@ -45,8 +47,13 @@ pub(super) struct Spin {
     possible: bool,
     /// How much is to come before the first wait is spun.
     until: u32,
-    /// When the present wait began.
+    /// When the present wait began, and the last one did.
     since: Option<Instant>,
+    last: Option<Instant>,
+    /// How often something came since that.
+    n_came: u32,
+    /// The present wait began long after the last, and one thing came between them.
+    rare: bool,
     /// How long one takes, as a moving average.
     usual: Duration,
     /// When spinning for it began.
@@ -89,6 +96,9 @@ impl Spin {
             possible: n_cpus > 1,
             until: 0,
             since: None,
+            last: None,
+            n_came: 0,
+            rare: false,
             usual: Duration::ZERO,
             began: None,
             rested: None,
@@ -105,8 +115,13 @@ impl Spin {
             return Go::Over;
         }
         let now = Instant::now();
-        self.since.get_or_insert(now);
-        if self.began.is_none() && (self.usual > WORTH || self.is_skipped()) {
+        if self.since.is_none() {
+            self.since = Some(now);
+            let n_came = std::mem::take(&mut self.n_came);
+            let last = self.last.replace(now);
+            self.rare = n_came <= 1 && last.is_some_and(|last| now - last > WORTH);
+        }
+        if self.began.is_none() && (self.rare || self.usual > WORTH || self.is_skipped()) {
             return Go::Over;
         }
         let began = *self.began.get_or_insert(now);
@@ -152,6 +167,7 @@ impl Spin {
     /// What was waited for is there. It counts if it was spun for.
     pub(super) fn came(&mut self) {
         self.until = self.until.saturating_sub(1);
+        self.n_came = self.n_came.saturating_add(1);
         let Some(since) = self.since.take() else { return };
         let spun = self.began.take().is_some();
         let took = if spun {
