@@ -143,8 +143,8 @@ impl Map {
 
     /// Copies bytes in at `offset` that were written just now; `false`, and nothing done, if they do not fit.
     ///
-    /// A few go byte by byte: a word of them, read before the stores that it was written by have left the processor,
-    /// would wait until they have.
+    /// A few go byte by byte, but a number behind two bytes in one piece: what is read before the stores that wrote it have left
+    /// the processor waits until they have, unless one of them wrote it all.
     #[inline]
     pub(crate) fn copy_fresh_in(&self, offset: usize, bytes: &[u8]) -> bool {
         if bytes.len() > FEW {
@@ -152,16 +152,34 @@ impl Map {
         }
         let fits = self.has(offset, bytes.len());
         if fits {
-            // SAFETY: the range is within the mapping, by the line above, and alive as long as `self`; any bytes are a value
-            // of an atomic one.
-            let cells = unsafe {
-                std::slice::from_raw_parts(self.base.cast::<AtomicU8>().as_ptr().add(offset), bytes.len())
-            };
-            for (cell, byte) in cells.iter().zip(bytes) {
-                cell.store(*byte, Relaxed);
+            match bytes.len() {
+                10 => self.copy_pieces::<8>(offset, bytes),
+                6 => self.copy_pieces::<4>(offset, bytes),
+                4 => self.copy_pieces::<2>(offset, bytes),
+                _ => self.copy_pieces::<1>(offset, bytes),
             }
         }
         fits
+    }
+
+    /// Copies two bytes, and those behind them `N` at a time; the range is within the mapping.
+    #[inline]
+    fn copy_pieces<const N: usize>(&self, offset: usize, bytes: &[u8]) {
+        let (first, rest) = bytes.split_at(bytes.len().min(2));
+        let to = self.pointer(offset).cast::<u8>();
+        let (pieces, []) = rest.as_chunks::<N>() else {
+            return;
+        };
+        // SAFETY: callers have checked that the range is within the mapping. No other thread of this process touches it, and what
+        // another process does is nothing to the compiler: these are stores, of which none is read back.
+        unsafe {
+            for (idx, byte) in first.iter().enumerate() {
+                AtomicU8::from_ptr(to.add(idx)).store(*byte, Relaxed);
+            }
+            for (idx, piece) in pieces.iter().enumerate() {
+                to.add(2 + N * idx).copy_from_nonoverlapping(piece.as_ptr(), N);
+            }
+        }
     }
 
     /// Copies less than a word into one, and keeps what is beside it. By shifts: a `memcpy` of a few bytes is slower.

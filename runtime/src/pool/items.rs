@@ -182,6 +182,12 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
         }
     }
 
+    /// Nobody sees an outcome before all are there.
+    pub(super) fn seen_at_the_end(self) -> Self {
+        let sizing = self.sizing.of_all();
+        Items { sizing, ..self }
+    }
+
     /// Some outcomes.
     pub(super) fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Option<Batch<T, K>>> {
         while self.done.is_empty() {

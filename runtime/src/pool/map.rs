@@ -92,7 +92,8 @@ impl<'p, T: Task, I: Iterator<Item = T::Input>> Map<'p, T, I> {
 }
 
 impl<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Map<'p, T, I, K> {
-    /// How many items go to a worker at once. By default that follows what they take: about 2 ms in a chunk.
+    /// How many items go to a worker at once. By default that follows what they take: about 2 ms in a chunk, and 20 ms where the
+    /// map is awaited.
     ///
     /// A worker has a second chunk waiting while it runs one. Of chunks that take much less than 0.2 ms it has about as
     /// many as take that long, at most 256, and they travel together.
@@ -136,7 +137,7 @@ impl<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> IntoFuture fo
 
     fn into_future(self) -> Self::IntoFuture {
         MapFuture {
-            items: self.start(),
+            items: self.start().seen_at_the_end(),
             outputs: Vec::new(),
             early: BTreeMap::new(),
             pool: PhantomData,

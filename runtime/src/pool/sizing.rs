@@ -10,8 +10,11 @@
 
 use std::time::Duration;
 
-/// How long a chunk should take.
+/// How long a chunk should take whose outcomes are looked at as they come.
 const GOAL: Duration = Duration::from_millis(2);
+
+/// The same where they are looked at when all are there: an answer, and what follows it, takes a processor from the workers.
+const GOAL_OF_ALL: Duration = Duration::from_millis(20);
 
 /// The most by which one chunk is larger than the last.
 const STEP: usize = 8;
@@ -39,6 +42,7 @@ pub(super) const MOST_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Sizing {
     fixed: Option<usize>,
+    goal: Duration,
     n_workers: usize,
     last: usize,
     /// Nanoseconds for an item, as a moving average; `None` before the first chunk is back.
@@ -53,11 +57,20 @@ impl Sizing {
     pub(super) fn new(fixed: Option<usize>, n_workers: usize) -> Self {
         Sizing {
             fixed,
+            goal: GOAL,
             n_workers,
             last: 0,
             cost: None,
             weight: 0.0,
             bytes: 0.0,
+        }
+    }
+
+    /// The same for a map of which nobody sees an outcome before all are there.
+    pub(super) fn of_all(self) -> Self {
+        Sizing {
+            goal: GOAL_OF_ALL,
+            ..self
         }
     }
 
@@ -72,7 +85,10 @@ impl Sizing {
         let within = |time: Duration| (time.as_nanos() as f64 / cost.max(1.0)) as usize;
         // But not so small that their ways take longer than they do.
         let fair = fair.max(within(AHEAD));
-        let size = within(GOAL).min(fair).min(self.last.max(1) * STEP).clamp(1, MOST);
+        let size = within(self.goal)
+            .min(fair)
+            .min(self.last.max(1) * STEP)
+            .clamp(1, MOST);
         self.last = size;
         size
     }
@@ -145,6 +161,16 @@ mod tests {
         let mut sizing = Sizing::new(None, 2);
         sizing.took(1, 5_000_000);
         assert_eq!(sizing.next(Some(200)), 1);
+    }
+
+    #[test]
+    fn items_of_five_milliseconds_go_together_where_nobody_looks_before_the_end() {
+        let mut sizing = Sizing::new(None, 2).of_all();
+        sizing.took(1, 5_000_000);
+        assert_eq!(
+            [200, 32, 24, 16, 8].map(|left| sizing.next(Some(left))),
+            [4, 4, 3, 2, 1]
+        );
     }
 
     #[test]
