@@ -45,7 +45,7 @@ impl Workload {
         sleeps: 300,
         casts: 200_000,
         payloads: [("pay_1m_gbs", MIB, 128), ("pay_64m_gbs", 64 * MIB, 6)],
-        links: (20, 50),
+        links: (10, 100),
         siblings: 20,
         kills: 15,
         map_items: 100_000,

@@ -241,6 +241,12 @@ impl Books {
         }
     }
 
+    /// Lets go of memory that is of use only while messages go.
+    pub(super) fn shrink(&mut self) {
+        self.ledger.shrink();
+        self.backlog.shrink_to_fit();
+    }
+
     /// Takes everything out, in order.
     pub(super) fn clear(&mut self) -> Vec<Posting> {
         let entered = self.ledger.clear().into_iter();

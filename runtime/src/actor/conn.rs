@@ -196,7 +196,12 @@ impl Conn {
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Next::End(Some(error.to_string()))),
                 Poll::Ready(None) => return Poll::Ready(Next::End(None)),
-                Poll::Pending => return self.poll_fate(cx).map(Next::Fate),
+                Poll::Pending => {
+                    if driver.has_rested() {
+                        peer.shrink();
+                    }
+                    return self.poll_fate(cx).map(Next::Fate);
+                }
             }
         }
         // Others of this runtime have a turn before it goes on.

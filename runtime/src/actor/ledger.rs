@@ -438,6 +438,14 @@ impl<W> Ledger<W> {
         }
     }
 
+    /// Lets go of memory that is of use only while messages go, with what this thread keeps for them.
+    pub(crate) fn shrink(&mut self) {
+        self.shorten();
+        self.line.shrink_to_fit();
+        // Each lies somewhere between what is long free, and holds its page.
+        let _ = FREE.try_with(RefCell::take);
+    }
+
     /// Takes what is settled off the head of the line, and puts aside what keeps a long one from getting shorter.
     fn shorten(&mut self) {
         while let Some(head) = self.line.front() {

@@ -646,6 +646,11 @@ impl Peer {
         !self.books().is_current(conn)
     }
 
+    /// Nothing has come or gone for a while.
+    pub(super) fn shrink(&self) {
+        self.books().shrink();
+    }
+
     /// An incarnation is dead, or the runtime is going down where there is no fate: the books are closed on it.
     pub(super) fn bury(&self, conn: &Arc<Conn>, fate: Option<Fate>) {
         let mut books = self.books();

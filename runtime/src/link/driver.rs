@@ -41,6 +41,8 @@ pub(crate) struct Driver {
     n_received: u64,
     /// Tells when memory can be given back, where there is any.
     pub(super) idle: Option<Box<Idle>>,
+    /// It has given memory back, and its owner was not told yet.
+    rested: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,7 @@ impl Driver {
         Driver {
             n_received: 0,
             idle: port.has_spare_memory().then(Box::default),
+            rested: false,
             port,
             inbox: Inbox::new(codec),
             sender,
@@ -337,11 +340,17 @@ impl Driver {
         Err(error.into())
     }
 
+    /// Whether it has given memory back since this was asked: its owner may as well.
+    pub(crate) fn has_rested(&mut self) -> bool {
+        std::mem::take(&mut self.rested)
+    }
+
     /// Gives memory back if nothing has come or gone for a while.
     fn rest(&mut self, cx: &mut Context<'_>) {
         let traffic = self.n_received + self.sender.n_sent();
         let Some(idle) = &mut self.idle else { return };
         if idle.poll(cx, traffic).is_ready() {
+            self.rested = true;
             self.inbox.release();
             self.sender.release();
         } else if !idle.is_running() {
