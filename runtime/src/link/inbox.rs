@@ -32,7 +32,7 @@ use std::os::fd::OwnedFd;
 const BUFFER: usize = 64 << 10;
 
 /// The size for the first reads, and how many those are.
-const FIRST: usize = 2 << 10;
+const FIRST: usize = 3 << 10;
 const FIRST_READS: u32 = 16;
 
 /// With less room than this behind a partial frame, the buffer is replaced before the next read.

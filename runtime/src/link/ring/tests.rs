@@ -7,6 +7,7 @@ use super::{CAPACITY, End, PART, pair};
 use crate::link::{self, Driver, LinkError, Sender, Transport};
 use crate::os::map::Map;
 use crate::os::{eventfd, memfd, testing};
+use crate::wire::attach::Descriptors;
 use crate::wire::frame::{DEFAULT_LIMIT, Head, Kind};
 use crate::{Error, ErrorKind};
 use bytes::BytesMut;
@@ -285,7 +286,7 @@ async fn a_sleeper_is_woken_by_a_large_frame_while_it_is_written() {
     for (len, rings) in [(100, false), (PART, true), (PART - 1, true)] {
         assert!(reader.sleep());
         outflow
-            .write(&[IoSlice::new(&vec![1; len])], &mut Vec::new())
+            .write(&[IoSlice::new(&vec![1; len])], &mut Descriptors::new())
             .unwrap();
         assert_eq!(is_rung(), rings, "{len} bytes");
         outflow.ring();
