@@ -174,6 +174,15 @@ pub fn set_variable(name: &str, value: &str) {
     unsafe { std::env::set_var(name, value) };
 }
 
+/// Has this process take longer to exit than one may that has closed its control socket and said nothing.
+pub fn exit_slowly() {
+    extern "C" fn slowly() {
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+    }
+    // SAFETY: the function does what any may at an exit.
+    unsafe { libc::atexit(slowly) };
+}
+
 /// Has the kernel reap all children of this process.
 pub fn ignore_child_signal() {
     // SAFETY: no handler runs.

@@ -584,6 +584,18 @@ async fn a_task_that_calls_exit_is_told_from_one_that_returned() {
     assert_eq!(pool.run(double, 2).await.unwrap(), 4);
 }
 
+#[task]
+fn exits_slowly() -> u64 {
+    misuse::exit_slowly();
+    7
+}
+
+#[procession::test]
+async fn a_process_that_has_said_how_it_ends_may_take_its_time_to_exit() {
+    let process = Process::spawn(exits_slowly, ()).await.unwrap();
+    assert_eq!(process.join().await, Ok(7));
+}
+
 #[derive(Default)]
 struct Vandal;
 

@@ -34,6 +34,7 @@ use tokio::task::LocalSet;
 use super::child::Child;
 use super::decide::{Incarnation, Timer};
 use super::letters::{DeadLetters, Estate};
+use super::life::CLOSED;
 use super::links::Link;
 use super::requests::{Ear, Reply};
 use super::start::Launched;
@@ -68,6 +69,8 @@ pub(crate) enum Event {
     Said(Who, Up, Vec<OwnedFd>),
     /// It said what cannot be understood.
     Garbled(Who, String),
+    /// It has closed its control socket, and not ended since.
+    Closed(Who),
     Exited(Who, Rc<Watch>),
     /// The deadline of that call on this link has passed, and its grace.
     Expired(LinkId, u64),
@@ -209,6 +212,11 @@ impl Host {
             Event::Garbled(who, fault) => {
                 if let Some(life) = self.life(who) {
                     life.condemn(fault);
+                }
+            }
+            Event::Closed(who) => {
+                if let Some(life) = self.life(who).filter(|life| !life.said.is_last()) {
+                    life.condemn(CLOSED.to_owned());
                 }
             }
             Event::Overdue(who) => {

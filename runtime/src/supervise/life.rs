@@ -23,6 +23,9 @@ use super::host::{Event, Who};
 /// How long a process may have closed its control socket before it is killed for that: its death is noticed sooner.
 const EOF_GRACE: Duration = Duration::from_secs(1);
 
+/// The same, where it has said that it comes to its end: to let go of much memory takes a while.
+const EXIT_GRACE: Duration = Duration::from_secs(30);
+
 /// A process, from its start to its end.
 pub(crate) struct Life {
     pub(crate) incarnation: Incarnation,
@@ -61,6 +64,13 @@ pub(crate) struct Said {
 struct Slots {
     used: u32,
     free: Vec<u32>,
+}
+
+impl Said {
+    /// Whether it comes to its end by itself.
+    pub(crate) fn is_last(&self) -> bool {
+        self.stopped || self.done.is_some() || self.init_failed.is_some()
+    }
 }
 
 impl Drop for Life {
@@ -240,6 +250,8 @@ pub(crate) async fn time(who: Who, page: Page, limit: Duration, events: mpsc::Un
     }
 }
 
+pub(crate) const CLOSED: &str = "it closed its control socket";
+
 /// Reads what a process says until it is dead, then says so.
 ///
 /// The order of the events is the order of the truth: all that it said, then its end.
@@ -266,7 +278,10 @@ pub(crate) async fn attend(
                 None => {
                     open = false;
                     if tokio::time::timeout(EOF_GRACE, watch.ended()).await.is_err() {
-                        let _ = events.send(Event::Garbled(who, "it closed its control socket".to_owned()));
+                        let _ = events.send(Event::Closed(who));
+                    }
+                    if tokio::time::timeout(EXIT_GRACE, watch.ended()).await.is_err() {
+                        let _ = events.send(Event::Garbled(who, CLOSED.to_owned()));
                     }
                 }
             },
