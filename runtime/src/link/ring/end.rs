@@ -181,6 +181,7 @@ impl Inflow {
             match self.for_bytes.go(cx, is_there) {
                 Go::Hit if self.reader.has_more() => continue,
                 Go::Hit => self.for_bytes.came(),
+                Go::Aside => return Poll::Pending,
                 Go::Again => {
                     self.closely = true;
                     return Poll::Pending;
@@ -302,7 +303,7 @@ impl Inflow {
                 .go(cx, || self.outgoing.word(Name::Read).load(Relaxed) != read)
             {
                 Go::Hit => continue,
-                Go::Again => return Flushed::Blocked,
+                Go::Aside | Go::Again => return Flushed::Blocked,
                 Go::Over => {}
             }
             fall_asleep(&self.outgoing, Name::Writer);
