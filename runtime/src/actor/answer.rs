@@ -151,6 +151,9 @@ impl Receiver {
     }
 
     fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<End> {
+        if let Some(end) = self.recv_alone() {
+            return Poll::Ready(end);
+        }
         let Some(place) = &self.0 else {
             return Poll::Ready(Err(Silence::Unheard));
         };
@@ -164,6 +167,25 @@ impl Receiver {
         }
         Poll::Ready(ended(&mut state).unwrap_or(Err(Silence::Unheard)))
     }
+
+    /// The end where whoever answered has let go of the place, which then needs no lock and can be kept.
+    #[inline]
+    fn recv_alone(&mut self) -> Option<End> {
+        let place = self.0.as_mut().filter(|place| Arc::strong_count(place) == 1)?;
+        let end = ended(Arc::get_mut(place)?.owned());
+        keep(self.0.take()?);
+        end
+    }
+}
+
+/// Keeps a place that nobody else has and that is of nobody, unless the thread is ending.
+fn keep(place: Arc<Place>) {
+    let _ = FREE.try_with(|free| {
+        let mut free = free.borrow_mut();
+        if free.len() < KEPT {
+            free.push(place);
+        }
+    });
 }
 
 /// Takes the end out.
@@ -199,13 +221,7 @@ impl Drop for Receiver {
             }
         };
         drop(unheard);
-        // Where the thread is ending, it is not kept.
-        let _ = FREE.try_with(|free| {
-            let mut free = free.borrow_mut();
-            if free.len() < KEPT {
-                free.push(place);
-            }
-        });
+        keep(place);
     }
 }
 
