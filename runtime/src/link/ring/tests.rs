@@ -2,7 +2,7 @@
 
 use super::lane::{GONE, Lane, Mapped, Name, SIZE};
 use super::reader::Reader;
-use super::writer::{Refused, Writer};
+use super::writer::{Refused, Writer, close};
 use super::{CAPACITY, End, PART, pair};
 use crate::link::{self, Driver, LinkError, Sender, Transport};
 use crate::os::map::Map;
@@ -295,6 +295,20 @@ async fn a_sleeper_is_woken_by_a_large_frame_while_it_is_written() {
         reader.read(&mut out).unwrap();
         assert_eq!(out.len(), len);
     }
+}
+
+#[test]
+fn a_lane_that_was_closed_ends_behind_what_its_reader_was_not_told_of() {
+    let (here, there) = pair().unwrap();
+    let (ours, theirs) = (Peer::new(here), Peer::new(there));
+    let (mut writer, mut reader) = (Writer::new(ours.outgoing), Reader::new(theirs.incoming));
+    writer.write(&[IoSlice::new(b"last")]).unwrap();
+    close(writer.lane());
+    assert!(!reader.is_ended().unwrap());
+    let mut out = BytesMut::with_capacity(9);
+    reader.read_untold(&mut out).unwrap();
+    assert_eq!(&out[..], b"last");
+    assert!(reader.is_ended().unwrap());
 }
 
 #[tokio::test]
