@@ -88,9 +88,6 @@ async fn all(peer: &str, workload: Workload) -> procession::Result<()> {
     if wants("shared") {
         shared::ours(peer, workload).await?;
     }
-    if wants("links") {
-        links::ours(peer, workload).await?;
-    }
     if wants("starts") {
         starts(peer, workload).await?;
     }
@@ -99,6 +96,10 @@ async fn all(peer: &str, workload: Workload) -> procession::Result<()> {
     }
     if wants("maps") {
         maps(peer, workload).await?;
+    }
+    // Last, as its many children share what others are to be charged with.
+    if wants("links") {
+        links::ours(peer, workload).await?;
     }
     Ok(())
 }
