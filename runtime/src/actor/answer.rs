@@ -14,12 +14,13 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::task::coop::poll_proceed;
 
 use super::conn::Answer;
+use super::reuse::{self, Kept};
 
 /// How many places a thread keeps for its next calls.
 const KEPT: usize = 128;
 
 thread_local! {
-    static FREE: RefCell<Vec<Arc<Place>>> = const { RefCell::new(Vec::new()) };
+    static FREE: Kept<Arc<Place>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The side that answers. Dropped, it says that there will be no answer.
@@ -59,8 +60,7 @@ enum State {
 
 /// Both sides. Where it is known who will wait, that need not be said later.
 pub(super) fn channel(waiter: Option<&Waker>) -> (Sender, Receiver) {
-    let kept = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
-    let mut place = kept.unwrap_or_default();
+    let mut place = reuse::take(&FREE);
     if let Some(place) = Arc::get_mut(&mut place) {
         *place.owned() = State::Open(waiter.cloned());
     }
@@ -173,19 +173,9 @@ impl Receiver {
     fn recv_alone(&mut self) -> Option<End> {
         let place = self.0.as_mut().filter(|place| Arc::strong_count(place) == 1)?;
         let end = ended(Arc::get_mut(place)?.owned());
-        keep(self.0.take()?);
+        reuse::keep(&FREE, KEPT, self.0.take()?);
         end
     }
-}
-
-/// Keeps a place that nobody else has and that is of nobody, unless the thread is ending.
-fn keep(place: Arc<Place>) {
-    let _ = FREE.try_with(|free| {
-        let mut free = free.borrow_mut();
-        if free.len() < KEPT {
-            free.push(place);
-        }
-    });
 }
 
 /// Takes the end out.
@@ -221,7 +211,7 @@ impl Drop for Receiver {
             }
         };
         drop(unheard);
-        keep(place);
+        reuse::keep(&FREE, KEPT, place);
     }
 }
 

@@ -23,6 +23,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Deref, DerefMut};
 
+use super::reuse::{self, Kept};
+
 /// A line longer than this puts what is open at its head aside.
 const LINE: usize = 256;
 
@@ -70,14 +72,13 @@ pub(crate) enum Lot {
 const KEPT: usize = 1024;
 
 thread_local! {
-    static FREE: RefCell<Vec<Sheet>> = const { RefCell::new(Vec::new()) };
+    static FREE: Kept<Sheet> = const { RefCell::new(Vec::new()) };
 }
 
 impl Letter {
     /// One that is answered, and goes to the next incarnation if it had not begun.
     pub(crate) fn request(method: u32, body: Payload) -> Letter {
-        let kept = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
-        let mut letter = kept.unwrap_or_default();
+        let mut letter = reuse::take(&FREE);
         letter.method = method;
         letter.body = body;
         letter.nested = false;
@@ -95,13 +96,7 @@ impl Drop for Letter {
         let Some(mut letter) = self.0.take() else { return };
         letter.body = Payload::default();
         letter.interrupted = None;
-        // Where the thread is ending, it is not kept.
-        let _ = FREE.try_with(|free| {
-            let mut free = free.borrow_mut();
-            if free.len() < KEPT {
-                free.push(letter);
-            }
-        });
+        reuse::keep(&FREE, KEPT, letter);
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) mod monitor;
 pub(crate) mod peer;
 pub(crate) mod port;
 mod queue;
+mod reuse;
 pub(crate) mod room;
 pub(crate) mod row;
 pub(crate) mod source;
