@@ -35,7 +35,7 @@ pub(crate) fn emit_memory(peer: &str, pids: &[u32], before: KernelMemory) {
     let mut pss = Vec::new();
     let mut uss = Vec::new();
     for pid in pids {
-        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        let text = rollup(*pid);
         pss.push(kib(&text, "Pss:"));
         uss.push(kib(&text, "Private_Clean:") + kib(&text, "Private_Dirty:"));
     }
@@ -47,7 +47,7 @@ pub(crate) fn emit_memory(peer: &str, pids: &[u32], before: KernelMemory) {
 /// What these processes hold for themselves and share with each other, in KiB.
 pub(crate) fn held_by(pids: &[u32]) -> f64 {
     let held = pids.iter().map(|pid| {
-        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        let text = rollup(*pid);
         kib(&text, "Anonymous:") + kib(&text, "Pss_Shmem:")
     });
     held.sum()
@@ -63,12 +63,7 @@ impl Switches {
         let this = nix::unistd::gettid().to_string();
         let threads = pids
             .iter()
-            .flat_map(|pid| {
-                fs::read_dir(format!("/proc/{pid}/task"))
-                    .into_iter()
-                    .flatten()
-                    .flatten()
-            })
+            .flat_map(|pid| threads_of(*pid))
             .filter(|thread| thread.file_name().to_string_lossy() != this);
         let switches = threads.map(|thread| {
             let text = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
@@ -84,11 +79,7 @@ impl Switches {
 
 /// How long all threads of another process have run, in seconds.
 pub(crate) fn seconds_of(pid: u32) -> f64 {
-    let threads = fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let nanos = threads.filter_map(|thread| {
+    let nanos = threads_of(pid).filter_map(|thread| {
         let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
         text.split_whitespace().next()?.parse::<f64>().ok()
     });
@@ -130,6 +121,15 @@ impl Ticks {
         let (busy, stolen) = (now.busy - self.busy, now.stolen - self.stolen);
         100.0 * stolen / (busy + stolen).max(1.0)
     }
+}
+
+fn threads_of(pid: u32) -> impl Iterator<Item = fs::DirEntry> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    threads.into_iter().flatten().flatten()
+}
+
+fn rollup(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default()
 }
 
 fn kib(text: &str, key: &str) -> f64 {

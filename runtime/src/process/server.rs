@@ -201,12 +201,15 @@ impl Server {
                 std::process::exit(0);
             }
             let somebody = match begun.spare {
-                true => self.somebody,
-                false => self.somebody.begin(),
+                true => {
+                    Title::new(spare::NAME).set();
+                    self.somebody
+                }
+                false => {
+                    self.somebody.begin();
+                    Somebody::default()
+                }
             };
-            if begun.spare {
-                Title::new(spare::NAME).set();
-            }
             let page = Page::open(begun.page)?;
             let log = self.log.try_clone()?;
             let [log, control] = descriptors::keep_only([log, begun.control])?;

@@ -35,14 +35,13 @@ pub(crate) struct Somebody {
 
 impl Somebody {
     /// Makes the calling process that.
-    pub(crate) fn begin(self) -> Self {
+    pub(crate) fn begin(self) {
         if let Some(title) = self.title {
             title.set();
         }
         if let Some(slice) = self.slice {
             slice.take();
         }
-        Self::default()
     }
 }
 

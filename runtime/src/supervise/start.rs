@@ -123,7 +123,7 @@ async fn try_launch(
 }
 
 /// Does now what it can, and the rest when it is its turn: a spare has its first message before the host goes on.
-fn at_once(work: impl Future<Output = ()> + 'static) {
+fn begin_now(work: impl Future<Output = ()> + 'static) {
     let mut work = Box::pin(work);
     if work
         .as_mut()
@@ -197,7 +197,7 @@ impl Host {
         let outbox = self.process(who.child).map_or(0, |process| process.spec.outbox);
         let limit = control::limit(&self.config.settings);
         let events = self.events.clone();
-        at_once(async move {
+        begin_now(async move {
             let launched = match started {
                 Ok((launcher, words)) => launch(&launcher, words, outbox, limit).await,
                 Err(error) => Err(error),

@@ -396,7 +396,9 @@ impl Descriptors {
     }
 
     pub(crate) fn truncate(&mut self, n: usize) {
-        self.lot().truncate(n);
+        if let Some(lot) = &mut self.0 {
+            lot.truncate(n);
+        }
     }
 
     pub(crate) fn split_off(&mut self, at: usize) -> Self {
