@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exit::ExitReason;
 use crate::link::{self, Driver, Incoming, Transport};
 use crate::local::{Local, spawn_local};
-use crate::os::clock;
+use crate::os::{clock, memory};
 use crate::process::control::{self, Remote};
 use crate::process::page::{Page, Phase};
 use crate::process::{Newborn, StartMode};
@@ -94,6 +94,7 @@ pub(crate) fn prepare() {
 
 /// Lives, and never returns.
 pub(crate) fn live(newborn: Newborn, worker: WorkerBody, observe: Observe) -> ! {
+    memory::watch_heap();
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .max_io_events_per_tick(IO_EVENTS)
         .enable_all()

@@ -8,6 +8,7 @@ use super::rest::Rest;
 use super::sender::{ROOM, Sender};
 use super::side::Lots;
 use super::{Incoming, LinkError, Transport};
+use crate::os::memory;
 use crate::os::socket::Received;
 use crate::wire::frame::{FrameCodec, Head};
 use bytes::Bytes;
@@ -351,8 +352,11 @@ impl Driver {
         let Some(idle) = &mut self.idle else { return };
         if idle.poll(cx, traffic).is_ready() {
             self.rested = true;
-            self.inbox.release();
+            let had_usual = self.inbox.release();
             self.sender.release();
+            if had_usual {
+                memory::give_back();
+            }
         } else if !idle.is_running() {
             // It was given back, and this was a look in vain for which there had to be room.
             self.inbox.release();

@@ -13,7 +13,8 @@
 //! A large buffer that is new is memory that nobody has touched: large pages are asked for, since to have them made one by
 //! one costs more than to read into them.
 //!
-//! The first reads go into a small buffer: most links carry little, and each is memory of a process of its own.
+//! The first reads, and those after a rest, go into a small buffer: most links carry little, and each is memory of a process
+//! of its own.
 //!
 //! Descriptors that the kernel drops on their way, since this process can have no more, are those of one frame: a read
 //! ends behind the write that brought them, and they came with that write's first frame. That frame is delivered
@@ -254,13 +255,21 @@ impl Inbox {
         }
     }
 
-    /// Lets go of the buffers, if there is nothing in them.
-    pub(super) fn release(&mut self) {
+    /// Lets go of the buffers, if there is nothing in them, and begins again with a small one. Whether there was one of the
+    /// usual size or more.
+    pub(super) fn release(&mut self) -> bool {
+        let is_usual = |buffer: &BytesMut| buffer.capacity() >= LEAST_ROOM;
+        let had_usual = [Some(&self.buf), Some(&self.spare), self.large.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(is_usual);
         self.large = None;
         self.spare = BytesMut::new();
         if self.buf.is_empty() {
             self.buf = BytesMut::new();
         }
+        self.first_reads = FIRST_READS;
+        had_usual
     }
 
     fn replace_by_large(&mut self) {

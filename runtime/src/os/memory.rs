@@ -6,6 +6,7 @@
 use super::procfs;
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Pages may be larger than this; then nothing is asked for.
 const PAGE: usize = 4096;
@@ -15,6 +16,12 @@ const LARGE: usize = 4 << 20;
 
 /// Less than this is reserved without a look: that would cost more than it spares.
 const SMALL: usize = 16 << 20;
+
+/// A heap that has grown by more than this since it was watched is not looked through for what is free.
+const SMALL_HEAP: usize = 1 << 20;
+
+/// Where the heap ended when it began to be watched; 0: it is not.
+static HEAP: AtomicUsize = AtomicUsize::new(0);
 
 /// An error where so many bytes are more than this machine, or the control group of this process, has left.
 pub(crate) fn has_room_for(len: usize) -> io::Result<()> {
@@ -42,6 +49,34 @@ pub(crate) fn prefer_large_pages(room: &mut [MaybeUninit<u8>]) {
     // SAFETY: the range is within memory of the caller's, of which no byte is changed. Without them all works as well.
     unsafe { libc::madvise(whole.as_mut_ptr().cast(), len, libc::MADV_HUGEPAGE) };
 }
+
+/// From now on this process lets its allocator [give back](give_back) what it has too much of.
+pub(crate) fn watch_heap() {
+    HEAP.store(end_of_heap(), Relaxed);
+}
+
+/// Gives back what the allocator keeps of memory that was freed, which is 128 KiB and more. Only in a
+/// process that has asked for it, and while its heap is small: to look through a large one takes time.
+pub(crate) fn give_back() {
+    let begin = HEAP.load(Relaxed);
+    if begin != 0 && end_of_heap().saturating_sub(begin) <= SMALL_HEAP {
+        trim();
+    }
+}
+
+fn end_of_heap() -> usize {
+    // SAFETY: the heap is left as it is.
+    unsafe { libc::sbrk(0) as usize }
+}
+
+#[cfg(target_env = "gnu")]
+fn trim() {
+    // SAFETY: it frees what nobody holds.
+    unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn trim() {}
 
 #[cfg(test)]
 mod tests {
