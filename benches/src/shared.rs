@@ -16,9 +16,7 @@ const FRESH: &str = "shared_1m_fresh_gbs";
 const LARGE_FRESH: &str = "shared_64m_fresh_gbs";
 
 #[derive(Debug, Default)]
-pub(crate) struct Reader {
-    held: Option<SharedBytes>,
-}
+pub(crate) struct Reader;
 
 #[actor]
 impl Reader {
@@ -27,9 +25,6 @@ impl Reader {
     }
     fn ends(&mut self, payload: SharedBytes) -> (u8, u8) {
         (payload[0], payload[payload.len() - 1])
-    }
-    fn hold(&mut self, payload: SharedBytes) {
-        self.held = Some(payload);
     }
 }
 
@@ -51,11 +46,21 @@ pub(crate) async fn ours(peer: &str, workload: Workload) -> procession::Result<(
         reader.whole(SharedBytes::from_slice(source)?).await?;
     }
     emit_bytes(peer, FRESH, MIB * n, begin);
+    let same = SharedBytes::from_slice(&sources[0])?;
+    let begin = Instant::now();
+    for _ in 0..n {
+        reader.whole(same.clone()).await?;
+    }
+    emit_bytes(peer, "shared_1m_again_gbs", MIB * n, begin);
 
     let large = SharedBytes::from_slice(&vec![7; LARGE])?;
-    again(peer, "shared_64m_again_us", &reader, &large, workload).await?;
-    reader.hold(large.clone()).await?;
-    again(peer, "shared_64m_held_us", &reader, &large, workload).await?;
+    let mut times = Vec::new();
+    for _ in 0..workload.sleeps {
+        let begin = Instant::now();
+        assert_eq!(reader.ends(large.clone()).await?, (7, 7));
+        times.push(begin.elapsed());
+    }
+    emit_micros(peer, "shared_64m_again_us", times);
 
     let source = vec![7; LARGE];
     let n = workload.payloads[1].2;
@@ -64,24 +69,6 @@ pub(crate) async fn ours(peer: &str, workload: Workload) -> procession::Result<(
         reader.ends(SharedBytes::from_slice(&source)?).await?;
     }
     emit_bytes(peer, LARGE_FRESH, LARGE * n, begin);
-    Ok(())
-}
-
-/// The same memory, sent again and again.
-async fn again(
-    peer: &str,
-    metric: &str,
-    reader: &ReaderRef,
-    large: &SharedBytes,
-    workload: Workload,
-) -> procession::Result<()> {
-    let mut times = Vec::new();
-    for _ in 0..workload.sleeps {
-        let begin = Instant::now();
-        assert_eq!(reader.ends(large.clone()).await?, (7, 7));
-        times.push(begin.elapsed());
-    }
-    emit_micros(peer, metric, times);
     Ok(())
 }
 

@@ -21,7 +21,8 @@ static MAPPED: Known<Memory> = Known::new();
 ///
 /// Each cell is an atomic, and all operations on all cells are seen in one order by all processes (they are
 /// [`SeqCst`](std::sync::atomic::Ordering::SeqCst)). A death leaves each cell with the value before or after an operation.
-/// Clones share the cells, and so does what is sent; the memory is gone with the last of them. An index beyond the end
+/// Clones share the cells, and so does what is sent; the memory is gone with the last of them (it stays
+/// mapped where it was received as a [`SharedSlice`](crate::SharedSlice) does). An index beyond the end
 /// panics, as that of a slice does.
 ///
 /// ```
@@ -240,7 +241,7 @@ fn received(fd: Arc<OwnedFd>, size: usize) -> std::io::Result<Arc<Memory>> {
         let what = format!("an array of {is} bytes where {size} were announced");
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, what));
     }
-    MAPPED.get(fd, |fd| map(fd, size))
+    MAPPED.receive(fd, size, |fd| map(fd, size))
 }
 
 fn as_it_is<T>(value: T) -> T {

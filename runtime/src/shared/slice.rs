@@ -26,6 +26,9 @@ static SEALED: Known<Sealed> = Known::new();
 /// is sound since the memory was sealed: no process can write, shrink or grow it any more. Clones share the memory; it is
 /// gone with the last of them, in whatever process. A few numbers (up to 32 KiB) travel as a copy.
 ///
+/// Who receives one has it mapped for a tenth of a second longer than it is held (64 MiB of such memory at most), so that
+/// the next message with the same finds it there.
+///
 /// ```
 /// use procession::prelude::*;
 ///
@@ -204,7 +207,7 @@ impl<'de, T: Plain> Deserialize<'de> for SharedSlice<T> {
                 let len = usize::try_from(len).map_err(de::Error::custom)?;
                 is_whole::<T, D::Error>(len)?;
                 let memory = SEALED
-                    .get(fd, |fd| Sealed::open(fd, len))
+                    .receive(fd, len, |fd| Sealed::open(fd, len))
                     .map_err(de::Error::custom)?;
                 match memory.bytes().len() == len {
                     true => Ok(SharedSlice(Memory::Sealed(memory))),
