@@ -23,7 +23,7 @@ pub(crate) struct Way {
 }
 
 /// Every start mode with every kind of link, on all cores.
-pub(crate) const WAYS: [Way; 6] = [
+const WAYS: [Way; 6] = [
     Way::new("fork-server", "ring"),
     Way::new("fork-server", "socket"),
     Way::new("fork-server", "pipe"),
@@ -90,6 +90,14 @@ pub(crate) fn run(name: &str, way: Way, args: &[&Path]) -> Written {
     let mut running = Running::start(name, way, args);
     while !matches!(running.see(DEADLINE), Seen::End) {}
     running.finish()
+}
+
+/// The ways in which to run each.
+pub(crate) fn ways() -> &'static [Way] {
+    match n_runs() {
+        0 => &[],
+        _ => &WAYS,
+    }
 }
 
 /// How often to run each: `PROCESSION_EXAMPLE_RUNS`, or once.

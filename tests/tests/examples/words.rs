@@ -1,6 +1,6 @@
 //! The example `words`: its counts are those of one process, whoever kills its workers and their fork server.
 
-use super::program::{Running, Seen, WAYS, Way, Written, n_runs, run};
+use super::program::{Running, Seen, Way, Written, n_runs, run, ways};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[test]
 fn words_are_counted_as_by_one_process() {
     let library = Library::write("plain", 400);
-    for way in WAYS {
+    for &way in ways() {
         for way in [way, Way { pinned: true, ..way }] {
             let skipped = library.check(&run("words", way, &[&library.folder]));
             assert_eq!(skipped, library.unreadable, "{way:?}");
@@ -28,7 +28,7 @@ fn words_are_counted_as_by_one_process() {
 fn words_are_counted_as_by_one_process_while_workers_and_their_fork_server_are_killed() {
     let library = Library::write("killed", 4000);
     let mut chance = Chance::new();
-    for way in WAYS {
+    for &way in ways() {
         // Killed twice on one file is killed too often: such a file is named and skipped, like an unreadable one.
         for _ in 0..n_runs().min(5) {
             let (written, n_kills) = run_under_fire(way, &library.folder, &mut chance);
