@@ -191,35 +191,44 @@ pub fn ignore_child_signal() {
 
 /// Has the kernel refuse every mapping of this many bytes to a command and all that it starts.
 pub fn refuse_mappings(command: &mut Command, size: u32) -> &mut Command {
+    refuse(command, &[(CALL, libc::SYS_mmap as u32), (SECOND_ARGUMENT, size)])
+}
+
+/// Has the kernel refuse all memory behind a descriptor.
+pub fn refuse_memory_files(command: &mut Command) -> &mut Command {
+    refuse(command, &[(CALL, libc::SYS_memfd_create as u32)])
+}
+
+/// Where a filter sees the number of the system call, and its second argument.
+const CALL: u32 = 0;
+const SECOND_ARGUMENT: u32 = 24;
+
+/// Has the kernel refuse a command, and all that it starts, what has all of these values at their places.
+fn refuse<'a>(command: &'a mut Command, all: &[(u32, u32)]) -> &'a mut Command {
     use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
     use std::os::unix::process::CommandExt;
-    let step = |code: u32, jt, jf, k| libc::sock_filter {
+    let step = |code: u32, jf, k| libc::sock_filter {
         code: code as u16,
-        jt,
+        jt: 0,
         jf,
         k,
     };
-    // The number of the system call is at 0, its second argument at 24 of what the filter sees.
-    let filter = [
-        step(BPF_LD | BPF_W | BPF_ABS, 0, 0, 0),
-        step(BPF_JMP | BPF_JEQ | BPF_K, 0, 3, libc::SYS_mmap as u32),
-        step(BPF_LD | BPF_W | BPF_ABS, 0, 0, 24),
-        step(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, size),
-        step(
-            BPF_RET | BPF_K,
-            0,
-            0,
-            libc::SECCOMP_RET_ERRNO | libc::EPERM as u32,
-        ),
-        step(BPF_RET | BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
+    let mut filter = Vec::new();
+    for (idx, (at, value)) in all.iter().enumerate() {
+        // Past the other comparisons and the refusal.
+        let beyond = 2 * (all.len() - idx - 1) + 1;
+        filter.push(step(BPF_LD | BPF_W | BPF_ABS, 0, *at));
+        filter.push(step(BPF_JMP | BPF_JEQ | BPF_K, beyond as u8, *value));
+    }
+    let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    filter.push(step(BPF_RET | BPF_K, 0, refused));
+    filter.push(step(BPF_RET | BPF_K, 0, libc::SECCOMP_RET_ALLOW));
     let install = move || {
-        let mut filter = filter;
         let program = libc::sock_fprog {
             len: filter.len() as u16,
-            filter: filter.as_mut_ptr(),
+            filter: filter.as_ptr().cast_mut(),
         };
-        // SAFETY: the program outlives the calls, which copy it.
+        // SAFETY: the program outlives the calls, which copy it and do not change it.
         let done = unsafe {
             libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
                 && libc::prctl(

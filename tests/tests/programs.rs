@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tests::misuse::{Printed, Talking, finish, limit_processes, program, refuse_mappings, succeed};
+use tests::misuse::{
+    Printed, Talking, finish, limit_processes, program, refuse_mappings, refuse_memory_files, succeed,
+};
 
 const SCENARIOS: &str = env!("CARGO_BIN_EXE_scenarios");
 const TOKIO_MAIN: &str = env!("CARGO_BIN_EXE_tokio_main");
@@ -43,6 +45,20 @@ fn where_the_system_refuses_shared_memory_links_are_sockets_and_that_is_said_onc
     let printed = succeed(refuse_mappings(&mut command, ring));
     let warned = printed.stderr.matches("refuses the shared memory of rings");
     assert_eq!(warned.count(), 1, "{printed}");
+}
+
+#[test]
+fn where_the_system_makes_no_memory_files_at_all_there_are_children_too() {
+    for start in ["fork-server", "exec"] {
+        let mut command = program(SCENARIOS);
+        command
+            .arg("no-rings")
+            .env_remove("PROCESSION_LINK")
+            .env("PROCESSION_START", start);
+        let printed = succeed(refuse_memory_files(&mut command));
+        let warned = printed.stderr.matches("refuses the shared memory of rings");
+        assert_eq!(warned.count(), 1, "{printed}");
+    }
 }
 
 #[test]

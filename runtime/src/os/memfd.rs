@@ -2,8 +2,11 @@
 
 use super::{check, memory};
 use std::ffi::CStr;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
 /// A sparse file of `size` bytes in memory, close-on-exec, whose size can no longer change.
 ///
@@ -13,6 +16,25 @@ pub(crate) fn create(name: &CStr, size: usize) -> io::Result<OwnedFd> {
     // SAFETY: no memory is passed; the descriptor is ours.
     check(unsafe { libc::ftruncate(fd.as_raw_fd(), size as libc::off_t) })?;
     keep_size(fd)
+}
+
+/// The same for a process and its parent. Where the kernel makes no memory whose size can be sealed it is a file without a
+/// name: whoever has that can shorten it, and end all who have mapped it.
+pub(crate) fn create_somehow(name: &CStr, size: usize) -> io::Result<OwnedFd> {
+    match create(name, size) {
+        Err(error) if is_refused(&error) => {
+            let file = nameless()?;
+            file.set_len(size as u64)?;
+            Ok(file.into())
+        }
+        made => made,
+    }
+}
+
+/// Whether an error says that this system will never have that, not that it is short of something.
+pub(crate) fn is_refused(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
 }
 
 /// The same, of memory that is there from the start: to run out of it is an error here, and no signal later.
@@ -45,7 +67,10 @@ fn keep_size(fd: OwnedFd) -> io::Result<OwnedFd> {
 /// A file in memory that holds `bytes`, to be read once by whoever gets the descriptor.
 pub(crate) fn holding(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
     use std::io::{Seek, Write};
-    let mut file = std::fs::File::from(unsealed(name)?);
+    let mut file = match unsealed(name) {
+        Err(error) if is_refused(&error) => nameless()?,
+        made => made?.into(),
+    };
     file.write_all(bytes)?;
     file.rewind()?;
     Ok(file.into())
@@ -61,8 +86,23 @@ pub(crate) fn sealed_size(fd: BorrowedFd<'_>) -> io::Result<usize> {
             "a shared page that can shrink",
         ));
     }
+    size(fd)
+}
+
+/// The size of the file behind a descriptor, now.
+pub(crate) fn size(fd: BorrowedFd<'_>) -> io::Result<usize> {
     let stat = nix::sys::stat::fstat(fd)?;
     Ok(usize::try_from(stat.st_size).unwrap_or(0))
+}
+
+/// An empty file that is nowhere to be found, in memory where there is a file system of that.
+fn nameless() -> io::Result<File> {
+    let open = |folder: &Path| {
+        let mut options = File::options();
+        options.read(true).write(true).mode(0o600);
+        options.custom_flags(libc::O_TMPFILE | libc::O_EXCL).open(folder)
+    };
+    open(Path::new("/dev/shm")).or_else(|_| open(&std::env::temp_dir()))
 }
 
 /// An empty file in memory.

@@ -148,7 +148,7 @@ impl Page {
     /// The host's: a fresh page, and the descriptor by which the child maps it.
     pub(crate) fn create(outbox: usize) -> io::Result<(Self, OwnedFd)> {
         let size = OUTBOX_AT + outbox.min(MOST_OUTBOX).next_multiple_of(4096);
-        let fd = memfd::create(c"procession-page", size)?;
+        let fd = memfd::create_somehow(c"procession-page", size)?;
         let page = Page(Arc::new(Map::shared(fd.as_fd(), size)?));
         page.set(Cell::Magic, MAGIC);
         Ok((page, fd))
@@ -164,7 +164,7 @@ impl Page {
 
     /// The child's: maps the page and closes the descriptor.
     pub(crate) fn open(fd: OwnedFd) -> io::Result<Self> {
-        let size = memfd::sealed_size(fd.as_fd())?;
+        let size = memfd::size(fd.as_fd())?;
         if !(OUTBOX_AT..=OUTBOX_AT + MOST_OUTBOX).contains(&size) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,

@@ -6,7 +6,7 @@
 use crate::error::{Error, ErrorKind};
 use crate::exit::{ExitReason, KillCause};
 use crate::link::{self, LinkKind};
-use crate::os::limits;
+use crate::os::{limits, memfd};
 use crate::process::fate;
 use crate::wire::control::{Answer, Attach, ChildId, Down, Fate, Introduced, LinkId, Salvage};
 use std::io;
@@ -158,7 +158,7 @@ impl Host {
     pub(super) fn link_kind(&mut self) -> LinkKind {
         if self.config.link == LinkKind::Ring && !self.rings_work {
             match link::ring::usable() {
-                Err(error) if is_refused(&error) => self.fall_back(&error),
+                Err(error) if memfd::is_refused(&error) => self.fall_back(&error),
                 // Short of something, it fails where it is used, and says so there.
                 Err(_) => {}
                 Ok(()) => self.rings_work = true,
@@ -267,12 +267,6 @@ impl Host {
             life.condemn(fault);
         }
     }
-}
-
-/// Whether the system will never allow it, which is not the same as being short of something.
-fn is_refused(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
-    matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
 }
 
 impl Link {
