@@ -3,7 +3,7 @@
 use futures::FutureExt;
 use procession::prelude::*;
 use procession::private::{Key, Row};
-use procession::{CallError, Error, ErrorKind, Never, Result};
+use procession::{CallError, DeadCause, Error, ErrorKind, Never, Result};
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,7 +14,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use tests::misuse;
+use tests::{misuse, within};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -363,6 +363,10 @@ impl Porcelain {
         self.0 += 1;
         value == Sound
     }
+    #[idempotent]
+    fn takes_again(&mut self, value: Fragile) -> bool {
+        value == Sound
+    }
     fn gives(&self, n: u8) -> Fragile {
         fragile(n)
     }
@@ -393,13 +397,36 @@ async fn a_value_of_a_call_that_cannot_be_written_or_read_fails_that_call_alone(
     is_codec(&uncalled(porcelain.gives(2).await), NOT_READ);
     is_codec(&uncalled(porcelain.fails_with(1).await), NOT_WRITTEN);
     is_codec(&uncalled(porcelain.fails_with(2).await), NOT_READ);
-    // A message that cannot be read is accepted, and then lost; the log says so.
+    // A message that cannot be read is accepted: see below what becomes of it.
     porcelain.takes(FailsToRead).tell().await.unwrap();
     assert!(porcelain.takes(Sound).await.unwrap());
     assert_eq!(porcelain.taken().await.unwrap(), (1, pid));
     let died = porcelain.takes(PanicsWhenRead).await.unwrap_err();
     assert!(died.to_string().contains("it panics when read"), "{died}");
     assert_ne!(porcelain.taken().await.unwrap().1, pid);
+}
+
+#[procession::test]
+async fn a_one_way_message_that_cannot_be_read_is_a_dead_letter() {
+    let porcelain = Porcelain::spawn(Sound).await.unwrap();
+    porcelain.takes(FailsToRead).tell().await.unwrap();
+    porcelain.takes_again(FailsToRead).tell().await.unwrap();
+    assert!(porcelain.takes(Sound).await.unwrap());
+    let both = async {
+        loop {
+            let dead = porcelain.dead_letters().await.unwrap();
+            if dead.len() == 2 {
+                break dead;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let dead = within("two dead letters", both).await;
+    for (letter, method) in dead.iter().zip(["takes", "takes_again"]) {
+        let is_unread = matches!(&letter.cause, DeadCause::Unread(why) if why.contains(NOT_READ));
+        assert!(letter.method == method && is_unread, "{letter:?}");
+    }
+    assert_eq!(porcelain.taken().await.unwrap().0, 1);
 }
 
 #[procession::test]

@@ -5,11 +5,11 @@ use crate::error::{Error, ErrorKind};
 use crate::link::credit::{Credit, Granter, Window};
 use crate::link::{self, Incoming};
 use crate::os::clock;
-use crate::process::control::Remote;
+use crate::process::control::{self, Remote};
 use crate::process::page::{Name, Page, Running};
 use crate::wire::attach::Payload;
 use crate::wire::codec;
-use crate::wire::control::{Attach, LinkId, Settings, Up};
+use crate::wire::control::{Attach, LinkId, Request, Settings, Up};
 use crate::wire::frame::{Flags, Head, Kind};
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
@@ -354,7 +354,10 @@ impl Message {
             Outcome::Value(payload) => self.answer(Kind::Reply, 0, payload),
             Outcome::Failed(payload) => self.answer(Kind::Failed, 0, payload),
             Outcome::Unheard => self.answer(Kind::Reply, 0, Payload::default()),
-            Outcome::Fault(error) => self.fault(&error),
+            Outcome::Fault(error) => {
+                self.fault(&error);
+                self.report(&error);
+            }
             // Who is to hear it has its own way to: see `source`.
             Outcome::Stream(_) => {}
         }
@@ -414,8 +417,15 @@ impl Message {
         if codec::encode(error, &mut out).is_ok() {
             self.answer(Kind::Fault, 0, out.into());
         }
+    }
+
+    /// It is not handled, and where it is one-way nobody else says so.
+    fn report(&self, error: &Error) {
         if self.one_way {
-            tracing::error!(%error, "a one-way message was not handled");
+            control::client().tell(Request::Unread {
+                method: self.method,
+                why: error.to_string(),
+            });
         }
     }
 

@@ -9,8 +9,8 @@
 //! | 0 to 512 | the [`Cell`]s, and from 192 the messages that have begun and not ended |
 //! | 512 to 64 KiB | for each link slot, how many of its messages have begun |
 //! | 64 to 112 KiB | the last words: the report of a panic |
-//! | 112 to 128 KiB | more messages that have begun and not ended |
-//! | from 128 KiB | the outbox: results that are finished and not yet sent |
+//! | 112 to 368 KiB | more messages that have begun and not ended |
+//! | from 368 KiB | the outbox: results that are finished and not yet sent |
 //!
 //! It is sparse: an idle child touches one page of it.
 
@@ -39,7 +39,7 @@ const WORDS_AT: usize = 64 * 1024;
 /// The room for the last words.
 pub(crate) const WORDS_ROOM: usize = 48 * 1024;
 const WORDS_END: usize = WORDS_AT + WORDS_ROOM;
-const OUTBOX_AT: usize = 128 * 1024;
+const OUTBOX_AT: usize = 368 * 1024;
 /// The largest outbox that is believed.
 const MOST_OUTBOX: usize = 1 << 30;
 
@@ -72,6 +72,8 @@ pub(crate) enum Cell {
     Final = 18,
     /// How many messages have begun and not ended that found no word for it.
     Unnamed = 19,
+    /// How many of the words for those that did were ever used: the others lie in pages that nobody has touched.
+    Named = 20,
 }
 
 /// How far a child has come.
@@ -242,7 +244,14 @@ impl Page {
 
     /// That message begins: stored before its first instruction. What is returned ends it.
     pub(crate) fn run(self: &Rc<Self>, name: Name) -> Running {
-        let free = pairs().find(|at| self.0.cell(*at).load(Relaxed) == 0);
+        let mut pairs = pairs().enumerate();
+        let free = pairs.find(|(_, at)| self.0.cell(*at).load(Relaxed) == 0);
+        if let Some((idx, _)) = free
+            && idx as u64 >= self.get(Cell::Named)
+        {
+            self.set(Cell::Named, idx as u64 + 1);
+        }
+        let free = free.map(|(_, at)| at);
         // Named first: a message that is named and not counted has not begun.
         match free {
             Some(at) => {
@@ -262,7 +271,8 @@ impl Page {
 
     /// The messages that have begun and not ended, as far as they are named.
     pub(crate) fn running(&self) -> impl Iterator<Item = Name> {
-        let named = pairs().filter_map(|at| {
+        let n_used = usize::try_from(self.get(Cell::Named)).unwrap_or(usize::MAX);
+        let named = pairs().take(n_used).filter_map(|at| {
             let word = self.0.cell(at).load(Acquire);
             (word > 0).then(|| Name::from_words(word, self.0.cell(at + 1).load(Relaxed)))
         });

@@ -477,6 +477,7 @@ impl Oracle {
         let actor = actors.entry(actor).or_default();
         match cause {
             DeadCause::Died(_) => {}
+            DeadCause::Unread(error) => self.wrong(format_args!("a message could not be read: {error}")),
             DeadCause::Poisonous { .. } => actor.poisonous += 1,
             DeadCause::Undeliverable(_) => actor.undelivered += 1,
             DeadCause::Overflow => actor.overflown += 1,

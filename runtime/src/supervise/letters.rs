@@ -158,6 +158,13 @@ impl Host {
 
     /// A process is dead: the one-way messages that it was handling are lost with it.
     pub(super) fn lose(&mut self, id: ChildId, life: &Life, reason: &ExitReason) {
+        for name in life.page.running().filter(|name| name.one_way) {
+            self.not_handled(id, name.method, DeadCause::Died(reason.clone()));
+        }
+    }
+
+    /// An actor's process had that message, which is lost.
+    pub(super) fn not_handled(&mut self, id: ChildId, method: u32, cause: DeadCause) {
         let Some(child) = self.children.get(&id) else {
             return;
         };
@@ -165,16 +172,13 @@ impl Host {
         let Some(body) = body.filter(|body| body.kind == BodyKind::Actor) else {
             return;
         };
-        let (target, row, context) = (Target::Child(id, child.cap), body.row, child.context);
-        for name in life.page.running().filter(|name| name.one_way) {
-            let report = DeadReport {
-                target: target.clone(),
-                row,
-                method: name.method,
-                cause: DeadCause::Died(reason.clone()),
-            };
-            self.dead_letter(report, context);
-        }
+        let report = DeadReport {
+            target: Target::Child(id, child.cap),
+            row: body.row,
+            method,
+            cause,
+        };
+        self.dead_letter(report, child.context);
     }
 }
 

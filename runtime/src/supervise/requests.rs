@@ -9,7 +9,7 @@ use crate::process::control::{Answered, Asked};
 use crate::process::fate;
 use crate::wire::attach::Payload;
 use crate::wire::control::{
-    Answer, BodyKind, Cap, ChildId, Context, Down, Exit, Info, Request, Target, Ticket, Up,
+    Answer, BodyKind, Cap, ChildId, Context, DeadCause, Down, Exit, Info, Request, Target, Ticket, Up,
 };
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -238,6 +238,12 @@ impl Host {
             }
             Request::DeadLetter(report) => {
                 self.dead_letter(report, context);
+                reply.answer(Ok(Answer::Done));
+            }
+            Request::Unread { method, why } => {
+                if let Some(id) = by {
+                    self.not_handled(id, method, DeadCause::Unread(why));
+                }
                 reply.answer(Ok(Answer::Done));
             }
             Request::DeadLetters { target } => reply.answer(self.dead_letters(&target, context)),

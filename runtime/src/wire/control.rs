@@ -256,6 +256,8 @@ pub enum DeadCause {
     Undeliverable(String),
     /// The mailbox was full, and this was the oldest message that had not left its sender.
     Overflow,
+    /// It was one-way, and its arguments could not be read where it was to be handled: the error that a call would have had.
+    Unread(String),
 }
 
 /// What a task came to.
@@ -386,6 +388,8 @@ pub(crate) enum Request {
     WaitsNoMore { wait: u64 },
     /// A message will not be handled.
     DeadLetter(DeadReport),
+    /// A one-way message to the actor whose process asks could not be read: its method, and why.
+    Unread { method: u32, why: String },
     /// Messages for this actor that were not handled. Answer: `DeadLetters`.
     DeadLetters { target: Target },
     /// The other end of this link broke the protocol, or closed it out of turn.
@@ -554,6 +558,7 @@ impl fmt::Display for DeadCause {
             }
             DeadCause::Undeliverable(error) => write!(f, "it could not be delivered: {error}"),
             DeadCause::Overflow => f.write_str("the mailbox was full"),
+            DeadCause::Unread(error) => write!(f, "it could not be read: {error}"),
         }
     }
 }
