@@ -1,8 +1,8 @@
 //! Looking again for a moment before going to sleep: what comes then costs neither side a system call.
 //!
-//! A wait is spun in goes of [`GO`], each within one poll. Before each the task gives way: it wakes itself, so whoever
-//! else is ready in its runtime runs before it looks, as those do who were waiting for what came last, which costs no
-//! system call either. After [`WHOLE`] it
+//! A wait is spun in goes of [`GO`], each within one poll. Before each the task gives way, so whoever
+//! else is ready in its runtime runs before it looks, as those do who were waiting for what came last. Between two goes
+//! the runtime looks at its descriptors too, or nobody would hear the bells of other links meanwhile. After [`WHOLE`] it
 //! sleeps. That is longer than a wake-up takes on a machine whose idle processors are given away by a hypervisor: with
 //! less, two processes of which one was found asleep would never find each other awake.
 //!
@@ -15,8 +15,11 @@
 //! sleeps, and does nothing at all.
 
 use crate::os::cpus;
+use std::future::Future;
+use std::pin::pin;
 use std::task::Context;
 use std::time::{Duration, Instant};
+use tokio::task::yield_now;
 
 /// How long one go is.
 const GO: Duration = Duration::from_micros(3);
@@ -75,7 +78,7 @@ pub(super) enum Go {
     Hit,
     /// Not yet looked for: others go first. Otherwise as `Again`.
     Aside,
-    /// Not yet: the task has woken itself, and is to return and be polled again.
+    /// Not yet: the task is to return, and is polled again.
     Again,
     /// It is to sleep.
     Over,
@@ -113,7 +116,7 @@ impl Spin {
     }
 
     /// Looks for a moment, unless it does not pay.
-    pub(super) fn go(&mut self, cx: &Context<'_>, is_there: impl Fn() -> bool) -> Go {
+    pub(super) fn go(&mut self, cx: &mut Context<'_>, is_there: impl Fn() -> bool) -> Go {
         if !self.possible || self.until > 0 {
             return Go::Over;
         }
@@ -153,7 +156,7 @@ impl Spin {
             return self.over(2 * self.every);
         }
         self.rested = Some(ended);
-        cx.waker().wake_by_ref();
+        give_way(cx);
         Go::Again
     }
 
@@ -223,6 +226,11 @@ impl Spin {
     }
 }
 
+/// Wakes the task once the runtime has looked at its descriptors, which it puts off for as long as a task is ready.
+fn give_way(cx: &mut Context<'_>) {
+    let _ = pin!(yield_now()).poll(cx);
+}
+
 /// Looks until it is there or the time has come: then, when that was.
 fn look(until: Instant, is_there: impl Fn() -> bool) -> Option<Instant> {
     loop {
@@ -243,17 +251,22 @@ fn look(until: Instant, is_there: impl Fn() -> bool) -> Option<Instant> {
 mod tests {
     use super::*;
     use futures::task::noop_waker_ref;
+    use std::future::poll_fn;
+    use std::task::Poll;
 
     /// One whole wait for what never comes: how many goes it took.
     fn in_vain(spin: &mut Spin) -> u32 {
-        let cx = Context::from_waker(noop_waker_ref());
-        (0..).find(|_| spin.go(&cx, || false) == Go::Over).unwrap()
+        let cx = &mut Context::from_waker(noop_waker_ref());
+        (0..).find(|_| spin.go(cx, || false) == Go::Over).unwrap()
     }
 
     #[test]
     fn with_one_processor_nothing_is_spun() {
         let mut spin = Spin::on(1);
-        assert_eq!(spin.go(&Context::from_waker(noop_waker_ref()), || true), Go::Over);
+        assert_eq!(
+            spin.go(&mut Context::from_waker(noop_waker_ref()), || true),
+            Go::Over
+        );
     }
 
     #[test]
@@ -266,11 +279,11 @@ mod tests {
     #[test]
     fn what_comes_in_time_makes_the_next_wait_spin() {
         let mut spin = Spin::on(2);
-        let cx = Context::from_waker(noop_waker_ref());
+        let cx = &mut Context::from_waker(noop_waker_ref());
         (0..10).for_each(|_| assert!(in_vain(&mut spin) < 100));
-        while spin.go(&cx, || true) == Go::Over {}
+        while spin.go(cx, || true) == Go::Over {}
         spin.came();
-        assert_eq!(spin.go(&cx, || true), Go::Hit);
+        assert_eq!(spin.go(cx, || true), Go::Hit);
     }
 
     #[test]
@@ -326,13 +339,35 @@ mod tests {
     #[test]
     fn others_go_first() {
         let mut spin = Spin::on(2);
-        let cx = Context::from_waker(noop_waker_ref());
-        assert_eq!(spin.go(&cx, || false), Go::Aside);
+        let cx = &mut Context::from_waker(noop_waker_ref());
+        assert_eq!(spin.go(cx, || false), Go::Aside);
         // What they do meanwhile is not held against it.
         spin.began = spin.began.map(|began| began - 2 * WHOLE);
-        assert_eq!(spin.go(&cx, || false), Go::Again);
+        assert_eq!(spin.go(cx, || false), Go::Again);
         spin.came();
-        assert_eq!(spin.go(&cx, || true), Go::Hit);
+        assert_eq!(spin.go(cx, || true), Go::Hit);
+    }
+
+    #[tokio::test]
+    async fn the_bell_of_another_link_is_heard_meanwhile() {
+        let (bell, peer) = tokio::net::UnixStream::pair().unwrap();
+        let heard = tokio::spawn(async move { bell.readable().await });
+        yield_now().await;
+        peer.try_write(b"!").unwrap();
+        let (mut n_goes, mut spin) = (0, Spin::on(2));
+        let spinning = tokio::spawn(poll_fn(move |cx| {
+            n_goes += 1;
+            // A wait that the machine cut short is followed by another.
+            while spin.go(cx, || false) == Go::Over {
+                spin = Spin::on(2);
+            }
+            match heard.is_finished() {
+                true => Poll::Ready(n_goes),
+                false => Poll::Pending,
+            }
+        }));
+        let n_goes = spinning.await.unwrap();
+        assert!(n_goes < 20, "{n_goes}");
     }
 
     #[test]
