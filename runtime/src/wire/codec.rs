@@ -51,6 +51,7 @@ pub(crate) struct CodecError {
 pub(crate) struct Codec<T>(PhantomData<fn(T) -> T>);
 
 /// Appends `value` to `out`; on an error `out` is as it was.
+#[inline]
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
     write::<_, false>(value, out)
 }
@@ -61,21 +62,24 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Codec
     let value = decode_next(&mut rest)?;
     match rest.len() {
         0 => Ok(value),
-        n => Err(CodecError::decoding::<T>(format_args!("{n} bytes too many"))),
+        n => Err(CodecError::new::<T>("decode", format_args!("{n} bytes too many"))),
     }
 }
 
 /// The first of the values that `bytes` hold back to back; `bytes` is left at the next one, or on an error as it was.
+#[inline]
 pub(crate) fn decode_next<'a, T: Deserialize<'a>>(bytes: &mut &'a [u8]) -> Result<T, CodecError> {
     read::<_, false>(bytes)
 }
 
 /// The same in the compact codec.
+#[inline]
 pub(crate) fn encode_compact<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
     write::<_, true>(value, out)
 }
 
 /// The same in the compact codec.
+#[inline]
 pub(crate) fn decode_next_compact<'a, T: Deserialize<'a>>(bytes: &mut &'a [u8]) -> Result<T, CodecError> {
     read::<_, true>(bytes)
 }
@@ -92,7 +96,7 @@ fn write<T: Serialize + ?Sized, const COMPACT: bool>(value: &T, out: &mut Vec<u8
     let written = value.serialize(&mut encoder).map(|()| encoder.end());
     written.map_err(|why| {
         out.truncate(start);
-        CodecError::encoding::<T>(remedied::<COMPACT>(why))
+        not_done::<T, COMPACT>("encode", why)
     })
 }
 
@@ -101,28 +105,21 @@ fn read<'a, T: Deserialize<'a>, const COMPACT: bool>(bytes: &mut &'a [u8]) -> Re
     let mut decoder = Decoder::<COMPACT>::new(bytes);
     let value = T::deserialize(&mut decoder);
     let value = value.and_then(|value| Ok((value, decoder.end()?)));
-    let (value, rest) = value.map_err(|why| CodecError::decoding::<T>(remedied::<COMPACT>(why)))?;
+    let (value, rest) = value.map_err(|why| not_done::<T, COMPACT>("decode", why))?;
     *bytes = rest;
     Ok(value)
 }
 
 #[cold]
-fn remedied<const COMPACT: bool>(why: Why) -> Why {
+#[inline(never)]
+fn not_done<T: ?Sized, const COMPACT: bool>(action: &'static str, why: Why) -> CodecError {
     match COMPACT {
-        true => why.with_remedy(),
-        false => why,
+        true => CodecError::new::<T>(action, why.with_remedy()),
+        false => CodecError::new::<T>(action, why),
     }
 }
 
 impl CodecError {
-    fn encoding<T: ?Sized>(why: impl fmt::Display) -> Self {
-        Self::new::<T>("encode", why)
-    }
-
-    fn decoding<T: ?Sized>(why: impl fmt::Display) -> Self {
-        Self::new::<T>("decode", why)
-    }
-
     fn new<T: ?Sized>(action: &'static str, why: impl fmt::Display) -> Self {
         CodecError {
             action,

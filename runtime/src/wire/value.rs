@@ -32,18 +32,22 @@ pub trait Wire: Sized {
 
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned> Wire for T {
+    #[inline]
     fn encode(value: &Self, out: &mut Vec<u8>) -> Result<()> {
         Ok(codec::encode(value, out)?)
     }
 
+    #[inline]
     fn decode(bytes: &mut &[u8]) -> Result<Self> {
         Ok(codec::decode_next(bytes)?)
     }
 
+    #[inline]
     fn encode_compact(value: &Self, out: &mut Vec<u8>) -> Result<()> {
         Ok(codec::encode_compact(value, out)?)
     }
 
+    #[inline]
     fn decode_compact(bytes: &mut &[u8]) -> Result<Self> {
         Ok(codec::decode_next_compact(bytes)?)
     }

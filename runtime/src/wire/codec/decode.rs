@@ -269,7 +269,7 @@ macro_rules! as_integer {
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Why> {
             match self.unsigned() {
                 Some(v) => visitor.visit_u64(v),
-                None => self.value(visitor),
+                None => self.value_apart(visitor),
             }
         }
     )*};
@@ -294,6 +294,12 @@ impl<'de, const COMPACT: bool> Decoder<'de, COMPACT> {
             Token::Array(len) => self.elements(len, |elements| visitor.visit_seq(elements)),
             Token::Map(len) => self.elements(len, |elements| visitor.visit_map(elements)),
         }
+    }
+
+    /// The same, so that the short cut past it stays short.
+    #[inline(never)]
+    fn value_apart<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Why> {
+        self.value(visitor)
     }
 
     /// A struct by its fields' names, or in the compact codec by their order.
