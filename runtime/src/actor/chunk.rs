@@ -83,12 +83,23 @@ impl<'a> Chunk<'a> {
     /// The item is done: the outcome, written by `encode`, which may attach descriptors.
     #[inline]
     pub(crate) fn done(&mut self, kind: ItemKind, encode: impl FnOnce(&mut Vec<u8>) -> Result<()>) {
-        if let Err(error) = self.results.push(kind as u8, self.limit, encode) {
-            self.fail(&error);
+        match self.results.push(kind as u8, self.limit, encode) {
+            Ok(()) => self.keep(),
+            Err(error) => self.fault(&error),
         }
-        let last = self.results.last();
-        let in_outbox = !self.results.last_has_fds() && self.page.extend_outbox(&self.results.bytes, last);
-        self.full |= !in_outbox || self.results.is_too_much(self.limit);
+    }
+
+    /// The item is done, and there is an error in place of its outcome.
+    #[cold]
+    pub(crate) fn fault(&mut self, error: &Error) {
+        let (fault, any) = (ItemKind::Fault as u8, usize::MAX);
+        let told = self
+            .results
+            .push(fault, any, |out| Ok(codec::encode(error, out)?));
+        if told.is_err() {
+            let _ = self.results.push(fault, any, |_| Ok(()));
+        }
+        self.keep();
     }
 
     /// Whether a pause is due, asked once between two items.
@@ -113,16 +124,12 @@ impl<'a> Chunk<'a> {
         (results.into_payload(), took.as_nanos() as u64)
     }
 
-    /// The error in place of a result.
-    #[cold]
-    fn fail(&mut self, error: &Error) {
-        let (fault, any) = (ItemKind::Fault as u8, usize::MAX);
-        let told = self
-            .results
-            .push(fault, any, |out| Ok(codec::encode(error, out)?));
-        if told.is_err() {
-            let _ = self.results.push(fault, any, |_| Ok(()));
-        }
+    /// Keeps the last result where it outlives this process.
+    #[inline]
+    fn keep(&mut self) {
+        let last = self.results.last();
+        let in_outbox = !self.results.last_has_fds() && self.page.extend_outbox(&self.results.bytes, last);
+        self.full |= !in_outbox || self.results.is_too_much(self.limit);
     }
 
     #[cold]

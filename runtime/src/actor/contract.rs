@@ -8,7 +8,6 @@ use crate::error::{Error, Result};
 use crate::exit::ExitReason;
 use crate::process::page::Page;
 use crate::wire::attach::{Payload, provide_none, whole};
-use crate::wire::codec;
 use crate::wire::control::Done;
 use futures::Stream;
 use futures::future::LocalBoxFuture;
@@ -278,15 +277,21 @@ fn run_chunk<'a, T: Task>(chunk: &'a mut Chunk<'_>) -> LocalBoxFuture<'a, ()> {
             match input {
                 Ok(input) => match T::call(input).await {
                     Ok(output) => chunk.done(ItemKind::Value, |out| T::encode_output(&output, out)),
-                    Err(error) => chunk.done(ItemKind::Failed, |out| T::encode_error(&error, out)),
+                    Err(error) => failed::<T>(chunk, &error),
                 },
-                Err(error) => chunk.done(ItemKind::Fault, |out| Ok(codec::encode(&error, out)?)),
+                Err(error) => chunk.fault(&error),
             }
             if chunk.is_due() {
                 chunk.pause().await;
             }
         }
     })
+}
+
+/// Apart, so that the loop that calls it has little more than what most items need.
+#[inline(never)]
+fn failed<T: Task>(chunk: &mut Chunk<'_>, error: &T::Error) {
+    chunk.done(ItemKind::Failed, |out| T::encode_error(error, out));
 }
 
 fn init_actor<A: Actor>(input: Payload, page: Rc<Page>) -> LocalBoxFuture<'static, Init> {

@@ -231,9 +231,14 @@ impl End {
 fn decode<T: Task>(kind: u8, result: &mut &[u8]) -> Outcome<T> {
     const VALUE: u8 = ItemKind::Value as u8;
     match kind {
-        VALUE => whole(result, T::decode_output).map_err(|error| Box::new(TaskError::Other(error))),
+        VALUE => whole(result, T::decode_output).map_err(other),
         _ => Err(Box::new(failure::<T>(kind, result))),
     }
+}
+
+#[cold]
+fn other<E>(error: Error) -> Box<TaskError<E>> {
+    Box::new(TaskError::Other(error))
 }
 
 #[cold]

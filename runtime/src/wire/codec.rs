@@ -130,6 +130,7 @@ impl CodecError {
 }
 
 impl From<CodecError> for Error {
+    #[cold]
     fn from(error: CodecError) -> Self {
         Error::with_kind(ErrorKind::Codec, error)
     }
