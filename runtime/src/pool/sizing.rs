@@ -20,7 +20,7 @@ const GOAL_OF_ALL: Duration = Duration::from_millis(20);
 const STEP: usize = 8;
 
 /// Into how many chunks for each worker what is left is divided.
-const SHARES: usize = 4;
+const SHARES: usize = 8;
 
 /// What should wait at a worker while it runs a chunk: longer than an answer and the next chunk are on their way.
 const AHEAD: Duration = Duration::from_micros(200);
@@ -168,7 +168,7 @@ mod tests {
         let mut sizing = Sizing::new(None, 2).of_all();
         sizing.took(1, 5_000_000);
         assert_eq!(
-            [200, 32, 24, 16, 8].map(|left| sizing.next(Some(left))),
+            [200, 64, 48, 32, 16].map(|left| sizing.next(Some(left))),
             [4, 4, 3, 2, 1]
         );
     }
@@ -180,8 +180,8 @@ mod tests {
         for _ in 0..6 {
             sizing.next(None);
         }
-        assert_eq!(sizing.next(Some(160)), 20);
-        assert_eq!(sizing.next(Some(100)), 13);
+        assert_eq!(sizing.next(Some(320)), 20);
+        assert_eq!(sizing.next(Some(200)), 13);
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
             sizing.next(None);
         }
         // Ten of them take as long as an answer and the next chunk are on their way.
-        assert_eq!(sizing.next(Some(79)), 10);
+        assert_eq!(sizing.next(Some(159)), 10);
         assert_eq!(sizing.next(Some(1)), 10);
     }
 
@@ -219,8 +219,8 @@ mod tests {
     fn the_last_short_chunks_are_shared_among_the_workers() {
         let mut sizing = Sizing::new(Some(3), 2);
         sizing.took(3, 300);
-        assert_eq!(sizing.next(Some(2000)), 3 * 64);
-        assert_eq!(sizing.next(Some(100)), 3 * 5);
+        assert_eq!(sizing.next(Some(4000)), 3 * 64);
+        assert_eq!(sizing.next(Some(200)), 3 * 5);
         assert_eq!(sizing.next(Some(1)), 3);
     }
 
