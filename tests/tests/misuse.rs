@@ -1,6 +1,6 @@
 //! Bad input and misuse: each gives a clear error, and costs nothing else.
 
-use futures::FutureExt;
+use futures::{FutureExt, Stream, StreamExt};
 use procession::prelude::*;
 use procession::private::{Key, Row};
 use procession::{CallError, DeadCause, Error, ErrorKind, Never, Result};
@@ -524,6 +524,73 @@ async fn a_panic_of_the_input_iterator_reaches_the_caller_and_the_pool_goes_on()
             assert_eq!(pool.map(double, 0..4).await.unwrap(), [0, 2, 4, 6]);
         }
     }
+}
+
+/// Panics where it is written down.
+#[derive(Clone, Copy)]
+struct Explosive(u64);
+
+impl Serialize for Explosive {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        assert_ne!(self.0, 7, "not this one");
+        (self.0, "some text").serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Explosive {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        <(u64, String)>::deserialize(deserializer).map(|(n, _)| Explosive(n))
+    }
+}
+
+#[task]
+fn defuse(explosive: Explosive) -> u64 {
+    explosive.0
+}
+
+#[procession::test]
+async fn what_came_before_a_panic_of_the_inputs_is_there_for_who_polls_again() {
+    let pool = Pool::new(2).await.unwrap();
+    let inputs = || (0..).inspect(|n| assert_ne!(*n, 40, "no such input"));
+    let mut ordered = pool.map(double, inputs()).stream();
+    let mut unordered = pool.map(double, inputs()).unordered();
+    let mut unwritten = pool.map(defuse, (0..100).map(Explosive)).stream();
+    let ordered = survivors(&mut ordered, "no such input").await;
+    assert_eq!(ordered, (0..40).map(|n| 2 * n).collect::<Vec<_>>());
+    let mut unordered = survivors(&mut unordered, "no such input").await;
+    unordered.sort();
+    assert_eq!(unordered, ordered);
+    assert_eq!(
+        survivors(&mut unwritten, "not this one").await,
+        (0..7).collect::<Vec<_>>()
+    );
+
+    let mut awaited = pool.map(double, inputs()).into_future();
+    let panicked = AssertUnwindSafe(&mut awaited).catch_unwind().await;
+    assert!(panicked.is_err());
+    let error = within("the map again", &mut awaited).await.unwrap_err();
+    assert!(error.to_string().contains("a panic ended the inputs"), "{error}");
+}
+
+/// All that a stream yields, which panics once.
+async fn survivors<S>(outcomes: &mut S, message: &str) -> Vec<u64>
+where
+    S: Stream<Item = std::result::Result<u64, TaskError>> + Unpin,
+{
+    let (mut all, mut n_panics) = (Vec::new(), 0);
+    loop {
+        match within("an outcome", AssertUnwindSafe(outcomes.next()).catch_unwind()).await {
+            Ok(Some(outcome)) => all.push(outcome.unwrap()),
+            Ok(None) => break,
+            Err(panic) => {
+                let said = panic.downcast::<String>().unwrap();
+                assert!(said.contains(message), "{said}");
+                n_panics += 1;
+            }
+        }
+    }
+    assert_eq!(n_panics, 1);
+    all
 }
 
 #[task]

@@ -8,9 +8,11 @@ use crate::wire::items::Writer;
 use futures::Stream;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -116,6 +118,16 @@ pub struct Items<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> {
     /// Chunks that did not run, or not to their end.
     again: VecDeque<Chunk<Kept<T, K>>>,
     done: VecDeque<Batch<T, K>>,
+    /// What ended the inputs, and has yet to be passed on.
+    panic: Option<Box<dyn Any + Send>>,
+    is_cut: bool,
+}
+
+/// A chunk that is being made.
+struct New<K> {
+    first: u64,
+    kept: Vec<K>,
+    body: Writer,
 }
 
 /// Outcomes of inputs that follow one another, and the number of the first.
@@ -179,6 +191,8 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
             held: 0,
             again: VecDeque::new(),
             done: VecDeque::new(),
+            panic: None,
+            is_cut: false,
         }
     }
 
@@ -192,11 +206,13 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
     pub(super) fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Option<Batch<T, K>>> {
         while self.done.is_empty() {
             self.send(cx);
+            self.pass_panic_on();
             match Pin::new(&mut self.sent).poll_next(cx) {
                 Poll::Ready(Some((chunk, answer))) => {
                     self.came(chunk, answer);
                     // The worker is idle: its next chunk goes before anybody looks at this one's results.
                     self.send(cx);
+                    self.pass_panic_on();
                 }
                 Poll::Ready(None) if self.done.is_empty() && !self.has_work() => {
                     self.progress.finish();
@@ -311,40 +327,67 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Items<T, I, K> {
     /// The next inputs.
     fn chunk(&mut self) -> Chunk<Kept<T, K>> {
         let size = self.sizing.next(self.left());
+        let mut new = New {
+            first: self.next,
+            kept: Vec::with_capacity(size.min(MOST_RESERVED)),
+            body: Writer::with_capacity(self.sizing.bytes(size)),
+        };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.fill(&mut new, size))) {
+            // What it was about is told by it; those before go on, and there are no more.
+            if self.next > new.first + new.kept.len() as u64 {
+                self.next -= 1;
+                drop(new.body.split_off_last());
+            }
+            self.inputs = None;
+            self.panic = Some(panic);
+        }
+        self.sizing.took_bytes(new.kept.len(), new.body.len());
+        Chunk {
+            first: new.first,
+            retries: self.retries,
+            kept: new.kept,
+            body: new.body.into_payload(),
+        }
+    }
+
+    fn fill(&mut self, new: &mut New<Kept<T, K>>, size: usize) {
         let registered = T::row().registered().map(drop);
-        let mut first = self.next;
-        let mut body = Writer::with_capacity(self.sizing.bytes(size));
-        let mut kept = Vec::with_capacity(size.min(MOST_RESERVED));
-        while kept.len() < size && body.len() < MOST_BYTES && self.done.len() < MOST_REFUSED {
+        while new.kept.len() < size && new.body.len() < MOST_BYTES && self.done.len() < MOST_REFUSED {
             let Some(input) = self.pull() else { break };
             let encode = |out: &mut Vec<u8>| registered.clone().and_then(|()| T::encode_input(&input, out));
             // A chunk of one item has to fit into a frame.
-            match body.push(0, self.limit, encode) {
+            match new.body.push(0, self.limit, encode) {
                 // It does not fit with those before it, and goes behind them.
-                Ok(()) if !kept.is_empty() && body.is_too_much(self.limit) => {
-                    let (kept, body) = (K::keep(input), body.split_off_last());
+                Ok(()) if !new.kept.is_empty() && new.body.is_too_much(self.limit) => {
+                    let (kept, body) = (K::keep(input), new.body.split_off_last());
                     self.again
                         .push_back(Chunk::of_one(self.next - 1, self.retries, kept, body));
                     break;
                 }
-                Ok(()) => kept.push(K::keep(input)),
+                Ok(()) => new.kept.push(K::keep(input)),
                 Err(error) => {
                     self.refuse(self.next - 1, K::keep(input), error);
                     // The numbers of a chunk follow one another.
-                    if !kept.is_empty() {
+                    if !new.kept.is_empty() {
                         break;
                     }
-                    first = self.next;
+                    new.first = self.next;
                 }
             }
         }
-        self.sizing.took_bytes(kept.len(), body.len());
-        Chunk {
-            first,
-            retries: self.retries,
-            kept,
-            body: body.into_payload(),
+    }
+
+    /// A panic of the inputs is that of whoever polls, once what came before it is on its way.
+    fn pass_panic_on(&mut self) {
+        if let Some(panic) = self.panic.take() {
+            self.is_cut = true;
+            resume_unwind(panic);
         }
+    }
+
+    /// Whether a panic ended the inputs before their end.
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     fn pull(&mut self) -> Option<T::Input> {

@@ -1,7 +1,7 @@
 //! [`Map`]: one combinator for every way to map.
 
 use crate::actor::contract::Task;
-use crate::error::{Result, TaskError};
+use crate::error::{Error, ErrorKind, Result, TaskError};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -158,8 +158,16 @@ impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> Future for MapFut
                 return Poll::Ready(Err(error));
             }
         }
-        Poll::Ready(Ok(std::mem::take(&mut this.outputs)))
+        match this.items.is_cut() {
+            true => Poll::Ready(Err(TaskError::Other(cut()))),
+            false => Poll::Ready(Ok(std::mem::take(&mut this.outputs))),
+        }
     }
+}
+
+/// It is polled again after a panic of its inputs.
+fn cut() -> Error {
+    Error::with_kind(ErrorKind::Invalid, "a panic ended the inputs of a map")
 }
 
 impl<T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> MapFuture<'_, T, I, K> {
