@@ -37,6 +37,8 @@ points! {
     Employed,
     Named,
     Initialising,
+    /// Its starter may know that it is up, and the host has not heard of it.
+    SaidUp,
     SaidReady,
     Attached,
     // Sending.

@@ -25,6 +25,7 @@ const PLAN: &[(&str, &[u64], &[&str])] = &[
         &[
             "Named",
             "Initialising",
+            "SaidUp",
             "SaidReady",
             "Attached",
             "CancelRead",
@@ -64,7 +65,7 @@ const PLAN: &[(&str, &[u64], &[&str])] = &[
     (
         "sender",
         &[1],
-        &["Named", "Initialising", "SaidReady", "Attached"],
+        &["Named", "Initialising", "SaidUp", "SaidReady", "Attached"],
     ),
     (
         "sender",

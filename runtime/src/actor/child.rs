@@ -179,8 +179,8 @@ pub(crate) async fn born(
     crash::at(Point::Initialising);
     let code = life.run(worker, input).await;
     peer::leave().await;
-    life.page.set_phase(Phase::Ending);
     life.remote.said().await;
+    life.page.set_phase(Phase::Ending);
     crash::at(Point::Ending);
     code
 }
@@ -291,13 +291,14 @@ impl Life {
     /// An actor or a worker: until it is told to stop.
     async fn serve(self: &Rc<Self>, serves: Rc<dyn Serve>) -> i32 {
         *self.serves.borrow_mut() = Some(serves.clone());
+        // From here on it is up, whoever hears of that first.
         self.page.set_phase(Phase::Ready);
-        self.remote.say(&Up::Ready);
-        crash::at(Point::SaidReady);
         let early = std::mem::take(&mut *self.early.borrow_mut());
         for (attach, fds) in early {
             self.attach(attach, fds);
         }
+        self.remote.say(&Up::Ready);
+        crash::at(Point::SaidReady);
         self.told_to_stop().await;
         crash::at(Point::StopHeard);
         // What was sent before the stop was is on the links by now, and counts.
@@ -359,8 +360,13 @@ impl Life {
         let opened = Transport::introduced(attach.link, fds)
             .and_then(|transport| Ok(link::open(transport, settings.frame_limit)?));
         match opened {
-            Ok((sender, driver)) => {
+            Ok((sender, mut driver)) => {
                 let port = Port::new(self.remote, attach, sender, settings);
+                if self.birth.link.is_some_and(|first| first.link == attach.link) {
+                    port.say_up();
+                    driver.flush_now();
+                    crash::at(Point::SaidUp);
+                }
                 self.ports.borrow_mut().push(port.clone());
                 crash::at(Point::Attached);
                 let life = self.clone();

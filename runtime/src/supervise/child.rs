@@ -2,11 +2,13 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::exit::ExitReason;
+use crate::process::control::Answered;
 use crate::wire::control::{BodyKind, Cap, ChildId, Context, Done, Info, Introduced, LinkId, State, Ticket};
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::decide::{self, Decider, Incarnation, Stage, Timer};
@@ -113,8 +115,12 @@ pub(crate) struct Supervisor {
 /// Who asked for a child.
 pub(crate) struct Starter {
     pub(super) reply: Reply,
-    /// The link that it asked for, once made.
+    /// Where it takes its link before the answer, until it has.
+    pub(super) early: Option<oneshot::Sender<Answered>>,
+    /// The link that it asked for, once made, until it is told.
     pub(super) link: Option<FirstLink>,
+    /// It has its link, and may hear from the child itself that that is up.
+    pub(super) is_introduced: bool,
     pub(super) wants_link: bool,
 }
 

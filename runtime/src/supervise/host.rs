@@ -101,6 +101,8 @@ pub(crate) struct Host {
     pub(super) estate: Estate,
     pub(super) waits: Waits,
     pub(super) monitors: Vec<Ear>,
+    /// Processes that may be known to be up before that is heard here.
+    pub(super) coming: Vec<Who>,
     /// Those who wait until a child or a tree is up.
     pub(super) awaiting: Vec<(ChildId, Reply)>,
     /// What deciders have yet to hear: never while the actions of another decision are carried out.
@@ -189,6 +191,7 @@ impl Host {
             estate: Estate::default(),
             waits: Waits::default(),
             monitors: Vec::new(),
+            coming: Vec::new(),
             awaiting: Vec::new(),
             undecided: VecDeque::new(),
             last: 0,

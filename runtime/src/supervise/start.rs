@@ -269,11 +269,6 @@ impl Host {
             Ok(launched) => *launched,
             Err(error) => return self.not_launched(who, error),
         };
-        // While it comes up, as the next start may be a moment away. A restart has callers who wait, and what they wait for
-        // is not held up.
-        if who.incarnation.number == 1 {
-            self.keep_spare();
-        }
         let (child, link) = (self.name(who.child).to_owned(), self.config.link);
         // The other thread is not woken for what nobody reads.
         if LevelFilter::current() >= LevelFilter::DEBUG {
@@ -283,6 +278,7 @@ impl Host {
         let Some(child) = self.children.get_mut(&who.child) else {
             return;
         };
+        let (id, cap) = (child.id, child.cap);
         let starter = child.starter.as_mut();
         let once = child.policy.restart == Restart::Temporary;
         let Work::Process(process) = &mut child.work else {
@@ -304,6 +300,9 @@ impl Host {
             life.adopt(first.slot);
             if let Some(starter) = starter {
                 starter.link = Some(first);
+                if starter.introduce(id, cap, pid as u32) {
+                    self.coming.push(who);
+                }
             }
         }
         if launching.stop {
@@ -328,6 +327,23 @@ impl Host {
         if at_once {
             self.ready(who);
         }
+        // While it comes up, as the next start may be a moment away. A restart has callers who wait, and what they wait for
+        // is not held up.
+        if who.incarnation.number == 1 {
+            self.keep_spare();
+        }
+    }
+
+    /// Those whose starters may have heard from them that they are up: whatever these ask next finds it so.
+    pub(super) fn see_who_is_up(&mut self) {
+        for who in std::mem::take(&mut self.coming) {
+            match self.life(who) {
+                Some(life) if life.page.is_up() => self.ready(who),
+                Some(life) if !life.ready => self.coming.push(who),
+                Some(_) | None => {}
+            }
+        }
+        self.settle();
     }
 
     fn not_launched(&mut self, who: Who, error: Error) {
@@ -366,7 +382,9 @@ impl Host {
 
     /// A process is up.
     pub(super) fn ready(&mut self, who: Who) {
-        let Some(life) = self.life(who) else { return };
+        let Some(life) = self.life(who).filter(|life| !life.ready) else {
+            return;
+        };
         life.ready = true;
         life.since = Instant::now();
         let pid = life.pid as u32;
