@@ -33,6 +33,8 @@ points! {
     Born,
     /// It has no first message yet, or has not looked: nobody has an interest in it that it knows.
     Waiting,
+    /// It has opened the link that was made with it, and is still nobody.
+    OpenAhead,
     /// It has read its first message, and is not yet somebody.
     Employed,
     Named,

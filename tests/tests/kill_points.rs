@@ -18,7 +18,11 @@ const PLAN: &[(&str, &[u64], &[&str])] = &[
         &[2, 3, 4],
         &["BeforeClone", "Cloned", "StartAnswered"],
     ),
-    ("newborn", &[2, 3, 4], &["Born", "Waiting", "Employed"]),
+    (
+        "newborn",
+        &[2, 3, 4],
+        &["Born", "Waiting", "OpenAhead", "Employed"],
+    ),
     (
         "receiver",
         &[1, 2],

@@ -74,10 +74,15 @@ pub(crate) struct Life {
     serves: RefCell<Option<Rc<dyn Serve>>>,
     /// Links that came before that.
     early: RefCell<Vec<(Attach, Vec<OwnedFd>)>>,
+    /// The link that was made ahead, until it has a client.
+    ahead: Cell<Option<Ahead>>,
     stop: watch::Sender<bool>,
     /// The body waits for the stop itself.
     heeds: Cell<bool>,
 }
+
+/// A link that is open before it is anybody's.
+type Ahead = (link::Sender, Driver);
 
 /// To be called once, in the process that children are forked from: what they have for each thread is there then, with the
 /// memory of small messages.
@@ -137,7 +142,12 @@ pub(crate) async fn born(
     employ: impl FnOnce(&Birth),
 ) -> i32 {
     crash::at(Point::Waiting);
-    let Some((mut birth, fds)) = first(&mut driver).await else {
+    let Some(First {
+        mut birth,
+        fds,
+        ahead,
+    }) = first(&mut driver).await
+    else {
         return ABANDONED;
     };
     crash::at(Point::Employed);
@@ -166,6 +176,7 @@ pub(crate) async fn born(
         ports: RefCell::default(),
         serves: RefCell::default(),
         early: RefCell::default(),
+        ahead: Cell::new(ahead),
         stop: watch::Sender::new(false),
         heeds: Cell::new(false),
     });
@@ -198,12 +209,31 @@ pub(crate) fn open_control(control: Transport) -> Option<(link::Sender, Driver)>
     link::open(control, usize::MAX >> 33).ok()
 }
 
-async fn first(driver: &mut Driver) -> Option<(Birth, Vec<OwnedFd>)> {
+/// What a child is told before it is anybody.
+struct First {
+    birth: Birth,
+    /// Beside it.
+    fds: Vec<OwnedFd>,
+    ahead: Option<Ahead>,
+}
+
+async fn first(driver: &mut Driver) -> Option<First> {
+    let mut ahead = None;
     loop {
         let frame = driver.next().await?.ok()?;
         match control::heard(frame).ok()? {
-            (Down::Birth(birth), fds) => return Some((*birth, fds)),
+            (Down::Birth(birth), fds) => {
+                let ahead = ahead.filter(|_| birth.ahead);
+                let birth = *birth;
+                return Some(First { birth, fds, ahead });
+            }
             (Down::Wait, _) => {}
+            // One that cannot be opened is missing when it is to be served, which is said then.
+            (Down::Ahead { limit }, fds) => {
+                let transport = Transport::from_descriptors(fds).ok();
+                ahead = transport.and_then(|transport| link::open(transport, limit).ok());
+                crash::at(Point::OpenAhead);
+            }
             _ => return None,
         }
     }
@@ -345,7 +375,7 @@ impl Life {
 
     fn hear(self: &Rc<Self>, down: Down, fds: Vec<OwnedFd>) {
         match self.remote.hear(down, fds) {
-            None | Some((Down::Birth(_) | Down::Wait, _)) => {}
+            None | Some((Down::Birth(_) | Down::Wait | Down::Ahead { .. }, _)) => {}
             Some((Down::Attach(attach), fds)) => self.attach(attach, fds),
             Some((Down::Stop, _)) => drop(self.stop.send_replace(true)),
             Some((other, _)) => tracing::error!(?other, "an answer came back from where it was heard"),
@@ -357,8 +387,14 @@ impl Life {
             return self.early.borrow_mut().push((attach, fds));
         }
         let settings = &self.birth.settings;
-        let opened = Transport::introduced(attach.link, fds)
-            .and_then(|transport| Ok(link::open(transport, settings.frame_limit)?));
+        let ahead = self.ahead.take().filter(|_| fds.is_empty());
+        let opened = ahead.map_or_else(
+            || {
+                let transport = Transport::introduced(attach.link, fds)?;
+                Ok::<_, link::LinkError>(link::open(transport, settings.frame_limit)?)
+            },
+            Ok,
+        );
         match opened {
             Ok((sender, mut driver)) => {
                 let port = Port::new(self.remote, attach, sender, settings);

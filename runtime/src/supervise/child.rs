@@ -87,6 +87,8 @@ pub(crate) struct Launching {
     pub(super) kill: Option<crate::exit::KillCause>,
     /// The first link, made with the process.
     pub(super) link: Option<FirstLink>,
+    /// The host's end of a link that was made ahead, for who waits for it to start again.
+    pub(super) ahead: Option<Vec<OwnedFd>>,
 }
 
 /// A link that is made with a process: the server's end goes with its birth.

@@ -95,6 +95,8 @@ pub(crate) struct Host {
     /// The root supervisor of each context.
     pub(super) roots: HashMap<Context, ChildId>,
     pub(super) links: HashMap<LinkId, Link>,
+    /// The last process that was started takes calls: the next will, too.
+    pub(super) ahead: bool,
     /// It was seen that rings can be made here.
     pub(super) rings_work: bool,
     pub(super) dead: DeadLetters,
@@ -186,6 +188,7 @@ impl Host {
             names: HashMap::new(),
             roots: HashMap::new(),
             links: HashMap::new(),
+            ahead: false,
             rings_work: false,
             dead: DeadLetters::default(),
             estate: Estate::default(),
