@@ -33,10 +33,14 @@ points! {
     Born,
     /// It has no first message yet, or has not looked: nobody has an interest in it that it knows.
     Waiting,
+    /// It has opened the link that was made with it, and is still nobody.
+    OpenAhead,
     /// It has read its first message, and is not yet somebody.
     Employed,
     Named,
     Initialising,
+    /// Its starter may know that it is up, and the host has not heard of it.
+    SaidUp,
     SaidReady,
     Attached,
     // Sending.

@@ -7,8 +7,10 @@ use std::fs;
 
 /// What the process is called that is kept ready for the next start. It is there or not, as it comes, and no leak.
 const SPARE: &str = "procession-idle";
-/// What the host holds of it: its pidfd and its control socket.
+/// What the host holds of it, beside the link that it may have ahead: its pidfd and its control socket.
 const OF_SPARE: usize = 2;
+/// What it holds itself, beside that link.
+const OWN: usize = 8;
 
 /// What this process and its children hold now, a spare process left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,16 +30,18 @@ pub struct Counts {
 impl Counts {
     pub fn now() -> Self {
         let mut children = proc::children_of(std::process::id());
-        let n_all = children.len();
-        children.retain(|child| child.name != SPARE);
-        let spares = n_all - children.len();
+        let spares: Vec<_> = children
+            .extract_if(.., |child| child.name == SPARE)
+            .map(|spare| OF_SPARE + of_link_ahead(spare.pid))
+            .collect();
+        let of_spares = spares.iter().sum();
         Counts {
-            descriptors: proc::descriptors(std::process::id()).saturating_sub(OF_SPARE * spares),
+            descriptors: proc::descriptors(std::process::id()).saturating_sub(of_spares),
             threads: names("/proc/self/task").len(),
             zombies: children.iter().filter(|child| child.state == 'Z').count(),
             children: children.len(),
             // Its status page.
-            shared_maps: maps("memfd:").saturating_sub(spares),
+            shared_maps: maps(std::process::id(), "memfd:").saturating_sub(spares.len()),
             named_memory: having("/dev/shm", "procession"),
             fifo_folders: having(
                 std::env::temp_dir(),
@@ -82,8 +86,15 @@ fn having(folder: impl AsRef<std::path::Path>, part: &str) -> BTreeSet<String> {
         .collect()
 }
 
-fn maps(part: &str) -> usize {
-    fs::read_to_string("/proc/self/maps")
+/// How many descriptors the host has of the link that is made with this spare, if there is one.
+fn of_link_ahead(spare: u32) -> usize {
+    // Of a ring the spare has closed the one that it has mapped.
+    let mapped = maps(spare, "memfd:procession-ring");
+    proc::descriptors(spare).saturating_sub(OWN) + mapped
+}
+
+fn maps(pid: u32, part: &str) -> usize {
+    fs::read_to_string(format!("/proc/{pid}/maps"))
         .unwrap_or_default()
         .lines()
         .filter(|line| line.contains(part))

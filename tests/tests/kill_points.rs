@@ -18,13 +18,18 @@ const PLAN: &[(&str, &[u64], &[&str])] = &[
         &[2, 3, 4],
         &["BeforeClone", "Cloned", "StartAnswered"],
     ),
-    ("newborn", &[2, 3, 4], &["Born", "Waiting", "Employed"]),
+    (
+        "newborn",
+        &[2, 3, 4],
+        &["Born", "Waiting", "OpenAhead", "Employed"],
+    ),
     (
         "receiver",
         &[1, 2],
         &[
             "Named",
             "Initialising",
+            "SaidUp",
             "SaidReady",
             "Attached",
             "CancelRead",
@@ -64,7 +69,7 @@ const PLAN: &[(&str, &[u64], &[&str])] = &[
     (
         "sender",
         &[1],
-        &["Named", "Initialising", "SaidReady", "Attached"],
+        &["Named", "Initialising", "SaidUp", "SaidReady", "Attached"],
     ),
     (
         "sender",

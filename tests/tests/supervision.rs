@@ -940,3 +940,17 @@ async fn a_child_supervises_spawns_looks_up_and_monitors_as_a_host_does() {
     }
     within("a call", outside.number()).await.unwrap();
 }
+
+#[procession::test]
+async fn an_actor_that_was_spawned_runs_whatever_is_asked_next() {
+    let score = Score::new();
+    for n in 0..50 {
+        let player = score.player(&format!("player-{n}")).spawn().await.unwrap();
+        assert_eq!(player.info().await.unwrap().state, State::Running);
+        assert!(player.pid().await.unwrap().is_some());
+        player.kill().await.unwrap();
+        // One that was up is started again, however soon it died.
+        within("a call", player.number()).await.unwrap();
+        player.stop().await.unwrap();
+    }
+}

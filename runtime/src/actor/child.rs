@@ -74,10 +74,15 @@ pub(crate) struct Life {
     serves: RefCell<Option<Rc<dyn Serve>>>,
     /// Links that came before that.
     early: RefCell<Vec<(Attach, Vec<OwnedFd>)>>,
+    /// The link that was made ahead, until it has a client.
+    ahead: Cell<Option<Ahead>>,
     stop: watch::Sender<bool>,
     /// The body waits for the stop itself.
     heeds: Cell<bool>,
 }
+
+/// A link that is open before it is anybody's.
+type Ahead = (link::Sender, Driver);
 
 /// To be called once, in the process that children are forked from: what they have for each thread is there then, with the
 /// memory of small messages.
@@ -138,7 +143,12 @@ pub(crate) async fn born(
     employ: impl FnOnce(&Birth),
 ) -> i32 {
     crash::at(Point::Waiting);
-    let Some((mut birth, fds)) = first(&mut driver).await else {
+    let Some(First {
+        mut birth,
+        fds,
+        ahead,
+    }) = first(&mut driver).await
+    else {
         return ABANDONED;
     };
     crash::at(Point::Employed);
@@ -167,6 +177,7 @@ pub(crate) async fn born(
         ports: RefCell::default(),
         serves: RefCell::default(),
         early: RefCell::default(),
+        ahead: Cell::new(ahead),
         stop: watch::Sender::new(false),
         heeds: Cell::new(false),
     });
@@ -180,8 +191,8 @@ pub(crate) async fn born(
     crash::at(Point::Initialising);
     let code = life.run(worker, input).await;
     peer::leave().await;
-    life.page.set_phase(Phase::Ending);
     life.remote.said().await;
+    life.page.set_phase(Phase::Ending);
     crash::at(Point::Ending);
     code
 }
@@ -199,12 +210,31 @@ pub(crate) fn open_control(control: Transport) -> Option<(link::Sender, Driver)>
     link::open(control, usize::MAX >> 33).ok()
 }
 
-async fn first(driver: &mut Driver) -> Option<(Birth, Vec<OwnedFd>)> {
+/// What a child is told before it is anybody.
+struct First {
+    birth: Birth,
+    /// Beside it.
+    fds: Vec<OwnedFd>,
+    ahead: Option<Ahead>,
+}
+
+async fn first(driver: &mut Driver) -> Option<First> {
+    let mut ahead = None;
     loop {
         let frame = driver.next().await?.ok()?;
         match control::heard(frame).ok()? {
-            (Down::Birth(birth), fds) => return Some((*birth, fds)),
+            (Down::Birth(birth), fds) => {
+                let ahead = ahead.filter(|_| birth.ahead);
+                let birth = *birth;
+                return Some(First { birth, fds, ahead });
+            }
             (Down::Wait, _) => {}
+            // One that cannot be opened is missing when it is to be served, which is said then.
+            (Down::Ahead { limit }, fds) => {
+                let transport = Transport::from_descriptors(fds).ok();
+                ahead = transport.and_then(|transport| link::open(transport, limit).ok());
+                crash::at(Point::OpenAhead);
+            }
             _ => return None,
         }
     }
@@ -292,13 +322,14 @@ impl Life {
     /// An actor or a worker: until it is told to stop.
     async fn serve(self: &Rc<Self>, serves: Rc<dyn Serve>) -> i32 {
         *self.serves.borrow_mut() = Some(serves.clone());
+        // From here on it is up, whoever hears of that first.
         self.page.set_phase(Phase::Ready);
-        self.remote.say(&Up::Ready);
-        crash::at(Point::SaidReady);
         let early = std::mem::take(&mut *self.early.borrow_mut());
         for (attach, fds) in early {
             self.attach(attach, fds);
         }
+        self.remote.say(&Up::Ready);
+        crash::at(Point::SaidReady);
         self.told_to_stop().await;
         crash::at(Point::StopHeard);
         // What was sent before the stop was is on the links by now, and counts.
@@ -345,7 +376,7 @@ impl Life {
 
     fn hear(self: &Rc<Self>, down: Down, fds: Vec<OwnedFd>) {
         match self.remote.hear(down, fds) {
-            None | Some((Down::Birth(_) | Down::Wait, _)) => {}
+            None | Some((Down::Birth(_) | Down::Wait | Down::Ahead { .. }, _)) => {}
             Some((Down::Attach(attach), fds)) => self.attach(attach, fds),
             Some((Down::Stop, _)) => drop(self.stop.send_replace(true)),
             Some((other, _)) => tracing::error!(?other, "an answer came back from where it was heard"),
@@ -357,11 +388,22 @@ impl Life {
             return self.early.borrow_mut().push((attach, fds));
         }
         let settings = &self.birth.settings;
-        let opened = Transport::introduced(attach.link, fds)
-            .and_then(|transport| Ok(link::open(transport, settings.frame_limit)?));
+        let ahead = self.ahead.take().filter(|_| fds.is_empty());
+        let opened = ahead.map_or_else(
+            || {
+                let transport = Transport::introduced(attach.link, fds)?;
+                Ok::<_, link::LinkError>(link::open(transport, settings.frame_limit)?)
+            },
+            Ok,
+        );
         match opened {
-            Ok((sender, driver)) => {
+            Ok((sender, mut driver)) => {
                 let port = Port::new(self.remote, attach, sender, settings);
+                if self.birth.link.is_some_and(|first| first.link == attach.link) {
+                    port.say_up();
+                    driver.flush_now();
+                    crash::at(Point::SaidUp);
+                }
                 self.ports.borrow_mut().push(port.clone());
                 crash::at(Point::Attached);
                 let life = self.clone();

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::yield_now;
 
 use super::answer;
@@ -51,6 +51,8 @@ pub(crate) struct Conn {
     fate: fate::Hearer,
     /// No message is taken any more.
     closed: AtomicBool,
+    /// The actor said that it is up.
+    up: Notify,
     /// The books know what became of all that was sent over it.
     settled: watch::Sender<bool>,
     /// What moves its frames: under this lock they are heard, in their order.
@@ -105,6 +107,7 @@ impl Conn {
             link: introduced.link,
             fate: answered.fate.unwrap_or_else(|| fate::channel().1),
             closed: AtomicBool::new(false),
+            up: Notify::new(),
             settled: watch::Sender::new(false),
             wanted: driver.wanted(),
             driver: Mutex::new(Some(driver)),
@@ -126,6 +129,15 @@ impl Conn {
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.sender.close();
+    }
+
+    /// Waits until the actor says that it is up, over the link that was made with its process.
+    pub(crate) async fn up(&self) {
+        self.up.notified().await;
+    }
+
+    pub(super) fn is_up(&self) {
+        self.up.notify_one();
     }
 
     /// Waits until the books know what became of all that was sent over it.

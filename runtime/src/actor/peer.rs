@@ -447,10 +447,10 @@ impl Peer {
     }
 
     /// Takes a link that came with another answer.
-    pub(crate) fn adopt(self: &Arc<Self>, answered: Answered) -> Result<()> {
-        self.open(answered)?;
+    pub(crate) fn adopt(self: &Arc<Self>, answered: Answered) -> Result<Arc<Conn>> {
+        let conn = self.open(answered)?;
         self.books().live = true;
-        Ok(())
+        Ok(conn)
     }
 
     fn open(self: &Arc<Self>, answered: Answered) -> Result<Arc<Conn>> {
@@ -591,6 +591,10 @@ impl Peer {
                 };
             }
             Kind::Credit => return self.hear_credit(conn, frame.head),
+            Kind::Up => {
+                conn.is_up();
+                return Ok(());
+            }
             other => return Err(format!("a frame of kind {other:?} from an actor")),
         };
         let mut books = self.books();

@@ -103,6 +103,12 @@ impl Port {
         })
     }
 
+    /// Says that the actor is up to whoever waits for that at the other end.
+    pub(crate) fn say_up(&self) {
+        // Whoever is gone need not know.
+        let _ = self.sender.send(Head::new(Kind::Up), Bytes::new(), Vec::new());
+    }
+
     /// Reads one frame: a message, or nothing where it was a cancel. An error names what the protocol does not allow.
     pub(crate) fn accept(self: &Rc<Self>, frame: Incoming) -> Result<Option<Message>, String> {
         let Head { kind, flags, seq, .. } = frame.head;

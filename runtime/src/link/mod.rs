@@ -150,6 +150,9 @@ pub(crate) fn pair(kind: LinkKind) -> io::Result<(Transport, Transport)> {
 }
 
 impl Transport {
+    /// The most that one end is made up of.
+    pub(crate) const MOST_DESCRIPTORS: usize = 4;
+
     /// Holds back some room for the last words of this end: see [`Driver::end`].
     pub(crate) fn reserve(&self) {
         if let Transport::Socket(fd) = self {

@@ -28,6 +28,8 @@ pub(crate) struct Asked {
     pub(crate) context: Context,
     pub(crate) request: Request,
     pub(crate) answer: oneshot::Sender<Result<Answered>>,
+    /// Where the link of a start goes before the answer.
+    pub(crate) early: Option<oneshot::Sender<Answered>>,
     /// Where the exits go that a monitor waits for.
     pub(crate) exits: Option<mpsc::UnboundedSender<Exit>>,
 }
@@ -167,29 +169,41 @@ pub(crate) fn runtime(what: &str) -> Result<RuntimeId> {
 impl Client {
     /// Asks, and waits for the answer.
     pub(crate) async fn ask(&self, request: Request) -> Result<Answered> {
-        self.send(request, None).await.unwrap_or_else(|_| Err(gone()))
+        self.send(request, None, None)
+            .await
+            .unwrap_or_else(|_| Err(gone()))
     }
 
     /// Asks for a start. Dropped before it has the answer, it takes the request back: there is no process that nobody
     /// was told of.
     pub(crate) async fn start(&self, request: impl FnOnce(Ticket) -> Request) -> Result<Answered> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let ticket = Ticket(NEXT.fetch_add(1, Ordering::Relaxed));
+        let ticket = ticket();
         let unanswered = Unanswered { client: self, ticket };
         let answered = self.ask(request(ticket)).await;
         std::mem::forget(unanswered);
         answered
     }
 
+    /// Asks for a start whose link may come before it is over.
+    pub(crate) fn start_linked(&self, request: impl FnOnce(Ticket) -> Request) -> Starting<'_> {
+        let ticket = ticket();
+        let (early, introduced) = oneshot::channel();
+        Starting {
+            answered: self.send(request(ticket), None, Some(early)),
+            introduced,
+            unanswered: Some(Unanswered { client: self, ticket }),
+        }
+    }
+
     /// Asks at once; the answer can be waited for anywhere.
     pub(crate) fn ask_now(&self, request: Request) -> impl Future<Output = Result<Answered>> + Send + use<> {
-        let answered = self.send(request, None);
+        let answered = self.send(request, None, None);
         async move { answered.await.unwrap_or_else(|_| Err(gone())) }
     }
 
     /// Asks where nobody waits for the answer.
     pub(crate) fn tell(&self, request: Request) {
-        drop(self.send(request, None));
+        drop(self.send(request, None, None));
     }
 
     /// The exits of a child, from now on.
@@ -202,7 +216,7 @@ impl Client {
         if let Client::Remote(remote) = self {
             remote.lock().monitors.insert(monitor, exits.clone());
         }
-        (self.send(request, Some(exits)), heard)
+        (self.send(request, Some(exits), None), heard)
     }
 
     /// Ends a monitor.
@@ -250,6 +264,7 @@ impl Client {
         &self,
         request: Request,
         exits: Option<mpsc::UnboundedSender<Exit>>,
+        early: Option<oneshot::Sender<Answered>>,
     ) -> oneshot::Receiver<Result<Answered>> {
         let (answer, answered) = oneshot::channel();
         match self {
@@ -259,6 +274,7 @@ impl Client {
                     context: context(),
                     request,
                     answer,
+                    early,
                     exits,
                 });
             }
@@ -268,6 +284,48 @@ impl Client {
             }
         }
         answered
+    }
+}
+
+/// A start that is under way. Dropped before it is over, it takes the request back.
+pub(crate) struct Starting<'a> {
+    answered: oneshot::Receiver<Result<Answered>>,
+    introduced: oneshot::Receiver<Answered>,
+    unanswered: Option<Unanswered<'a>>,
+}
+
+impl Starting<'_> {
+    /// What comes first: the answer, or the same, said of a process that has yet to come up.
+    pub(crate) async fn first(&mut self) -> Result<Answered> {
+        tokio::select! {
+            biased;
+            Ok(introduced) = &mut self.introduced => Ok(introduced),
+            answered = &mut self.answered => {
+                let answered = self.over(answered)?;
+                // That may have come between the two looks.
+                Ok(self.introduced.try_recv().unwrap_or(answered))
+            }
+        }
+    }
+
+    /// Waits until it is over, as the control plane says or, by `up`, the process itself.
+    pub(crate) async fn end(mut self, up: impl Future<Output = ()>) -> Result<()> {
+        if self.unanswered.is_none() {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            answered = &mut self.answered => self.over(answered).map(drop),
+            () = up => {
+                std::mem::forget(self.unanswered.take());
+                Ok(())
+            }
+        }
+    }
+
+    fn over(&mut self, answered: Result<Result<Answered>, oneshot::error::RecvError>) -> Result<Answered> {
+        std::mem::forget(self.unanswered.take());
+        answered.unwrap_or_else(|_| Err(gone()))
     }
 }
 
@@ -363,6 +421,12 @@ impl Remote {
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A number for the next start of this process.
+fn ticket() -> Ticket {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    Ticket(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn gone() -> Error {

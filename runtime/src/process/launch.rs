@@ -22,7 +22,7 @@ use super::orphans::Orphans;
 use super::page::Page;
 use super::relay::Relay;
 use super::request::{Reply, Request, Role, Start, Welcome};
-use super::spare::{Mourner, Spare, Stage};
+use super::spare::{Ahead, Mourner, Spare, Stage};
 use super::watch::{Guardian, Living, Watch};
 use crate::error::{Error, ErrorKind};
 use crate::os::passing::{self, Kind, Wait};
@@ -141,8 +141,14 @@ impl Launcher {
         Ok(Launcher(shared))
     }
 
-    /// Starts a child. `first`, of 1 byte to 32 KiB, is in its control socket before it begins, with `fds` attached to
-    /// its first byte; its status page has an outbox of this many bytes.
+    /// The child that is kept ready, for the start that comes next. Dropped, it is killed. `None`: there is none that has
+    /// such an outbox, and what the host has now.
+    pub(crate) fn claim(&self, outbox: usize) -> Option<Spare> {
+        self.0.claim(outbox)
+    }
+
+    /// Starts a child. `first`, of 1 byte to 32 KiB, is in its control socket before it begins, or is told to the `spare`,
+    /// with `fds` attached to its first byte; its status page has an outbox of this many bytes.
     ///
     /// `None`: the fork server died or refused meanwhile. There may have been a child, which is dead now, so what was
     /// given to it may be in use.
@@ -154,6 +160,7 @@ impl Launcher {
     /// `ErrorKind::Spawn`: out of descriptors, processes or memory, here or in the server; the text names the limit.
     pub(crate) async fn try_start(
         &self,
+        spare: Option<Spare>,
         first: &[u8],
         fds: &[BorrowedFd<'_>],
         outbox: usize,
@@ -164,7 +171,7 @@ impl Launcher {
         }
         let born = Born { first, fds, outbox };
         let child = match self.mode() {
-            StartMode::ForkServer => self.0.fork(born).await,
+            StartMode::ForkServer => self.0.fork(spare, born).await,
             StartMode::Exec => self.0.execute(born).map(Some),
         };
         child.map_err(|error| spawn_error("starting a process", &error))
@@ -189,17 +196,18 @@ impl Launcher {
         outbox: usize,
     ) -> Result<Child, Error> {
         for _ in 0..Self::REPEATS {
-            if let Some(child) = self.try_start(first, fds, outbox).await? {
-                self.keep_spare();
+            let spare = self.claim(outbox);
+            if let Some(child) = self.try_start(spare, first, fds, outbox).await? {
+                self.keep_spare(|| None);
                 return Ok(child);
             }
         }
         Err(Self::given_up())
     }
 
-    /// Has a child ready for a start to come.
-    pub(crate) fn keep_spare(&self) {
-        self.0.keep_spare();
+    /// Has a child ready for a start to come. `ahead`: what is in its control socket before it begins.
+    pub(crate) fn keep_spare(&self, ahead: impl FnOnce() -> Option<Ahead>) {
+        self.0.keep_spare(ahead);
     }
 
     /// How children are started now: exec if it was chosen, or if the fork server cannot serve here.
@@ -278,8 +286,12 @@ impl Whole {
 
 impl Ends {
     fn send_first(&self, born: Born<'_>) -> io::Result<()> {
-        match passing::send(self.control.as_fd(), born.first, born.fds, Wait::No)? {
-            n if n == born.first.len() => Ok(()),
+        self.send(born.first, born.fds)
+    }
+
+    pub(super) fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        match passing::send(self.control.as_fd(), bytes, fds, Wait::No)? {
+            n if n == bytes.len() => Ok(()),
             n => Err(io::Error::other(format!(
                 "a socket took only {n} bytes: raise net.core.wmem_default"
             ))),
@@ -299,8 +311,10 @@ impl Ends {
 
 impl Shared {
     /// `None`: the server died or refused meanwhile; try again.
-    async fn fork(self: &Arc<Self>, born: Born<'_>) -> io::Result<Option<Child>> {
-        match self.employ(born) {
+    async fn fork(self: &Arc<Self>, spare: Option<Spare>, born: Born<'_>) -> io::Result<Option<Child>> {
+        match spare {
+            // What was made ahead for it is of no use to another.
+            Some(spare) if spare.ends.send_first(born).is_err() => Ok(None),
             Some(spare) => self.settled(spare).await,
             None => self.fork_anew(born).await,
         }
@@ -422,8 +436,9 @@ impl State {
 
     /// Asks for a spare. It has what the server knows; whether that is still what the host has is looked at by the start
     /// that is to have it.
-    fn try_ask_for_spare(&mut self, server: &Server) -> io::Result<Spare> {
+    fn try_ask_for_spare(&mut self, server: &Server, ahead: Option<Ahead>) -> io::Result<Spare> {
         let (id, whole) = (self.next_id(), Whole::new(0)?);
+        let link = ahead.map(|ahead| ahead.tell(&whole.ours)).transpose()?;
         let request = Request::Start(Start {
             id,
             umask: SAME_UMASK,
@@ -442,6 +457,7 @@ impl State {
             ends: whole.ours,
             mark: self.context.mark(),
             stage: Stage::Asked,
+            link,
         })
     }
 
@@ -462,13 +478,12 @@ async fn answered(ends: Ends, answer: oneshot::Receiver<Answer>) -> io::Result<O
 
 /// The spare.
 impl Shared {
-    /// Gives its first message to the spare. `None`: there is none for this start.
-    fn employ(&self, born: Born<'_>) -> Option<Spare> {
+    fn claim(&self, outbox: usize) -> Option<Spare> {
         let mut state = self.state();
-        let spare = state.spare.take_if(|_| born.outbox == 0)?;
+        let spare = state.spare.take_if(|_| outbox == 0)?;
         // One that is not wanted is dropped, which kills it.
         let fits = spare.lives() && state.context.is_current(spare.mark);
-        (fits && spare.ends.send_first(born).is_ok()).then_some(spare)
+        fits.then_some(spare)
     }
 
     async fn settled(self: &Arc<Self>, spare: Spare) -> io::Result<Option<Child>> {
@@ -482,13 +497,13 @@ impl Shared {
     }
 
     /// Asks for one, if there is none. Where that cannot be had nothing is lost.
-    fn keep_spare(self: &Arc<Self>) {
+    fn keep_spare(self: &Arc<Self>, ahead: impl FnOnce() -> Option<Ahead>) {
         let mut state = self.state();
         let wanted = self.spares && state.mode == StartMode::ForkServer && state.spare.is_none();
         let Some(server) = state.server.clone().filter(|_| wanted) else {
             return;
         };
-        state.spare = state.try_ask_for_spare(&server).ok();
+        state.spare = state.try_ask_for_spare(&server, ahead()).ok();
     }
 
     /// An answer that came, unless it is the spare's.

@@ -27,7 +27,7 @@ pub(crate) mod reason;
 pub(crate) mod relay;
 mod request;
 mod server;
-mod spare;
+pub(crate) mod spare;
 mod watch;
 
 #[cfg(test)]

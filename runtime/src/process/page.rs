@@ -202,6 +202,11 @@ impl Page {
         }
     }
 
+    /// Whether the process is up, and has not said the last of what it has to say.
+    pub(crate) fn is_up(&self) -> bool {
+        self.get(Cell::Phase) == Phase::Ready as u64
+    }
+
     pub(crate) fn set_phase(&self, phase: Phase) {
         self.set(Cell::Phase, phase as u64);
     }

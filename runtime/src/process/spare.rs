@@ -10,6 +10,9 @@
 //! it is that start's, and its death too, as that of any child that does not come to its first line. One that has not the host's
 //! current directory, environment and mask is ended instead of being told: these change rarely.
 //!
+//! It may be given a link [ahead](Ahead), which it opens while nobody waits; the other end is kept with it, for whoever will talk
+//! to it.
+//!
 //! Until it is somebody it is called [`NAME`]; it has run no user code, and knows of no actor or task.
 //!
 //! Refused: a spare for a child whose page has an outbox, and in exec mode.
@@ -17,9 +20,12 @@
 use super::context::Mark;
 use super::launch::Ends;
 use super::watch::Watch;
+use crate::link::LinkKind;
 use crate::os::slice::Slice;
 use crate::os::title::Title;
 use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use tokio::task::AbortHandle;
 
 /// What `ps` and `top` call it.
@@ -45,15 +51,37 @@ impl Somebody {
     }
 }
 
+/// What a spare is told before it is somebody: that there is a link, which it opens.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    pub(crate) message: Vec<u8>,
+    /// Its end of the link, beside the message.
+    pub(crate) theirs: Vec<OwnedFd>,
+    /// The other end.
+    pub(crate) link: Link,
+}
+
+/// A link that was made with a spare: what kind it is of, and the end of who will talk to it.
+pub(crate) type Link = (LinkKind, Vec<OwnedFd>);
+
+impl Ahead {
+    pub(super) fn tell(self, ends: &Ends) -> io::Result<Link> {
+        let theirs: Vec<_> = self.theirs.iter().map(AsFd::as_fd).collect();
+        ends.send(&self.message, &theirs)?;
+        Ok(self.link)
+    }
+}
+
 /// A start that was asked for ahead. Dropped, its process is killed.
 #[derive(Debug)]
-pub(super) struct Spare {
+pub(crate) struct Spare {
     /// That of the request.
     pub(super) id: u64,
     pub(super) ends: Ends,
     /// What of the host it was cloned with.
     pub(super) mark: Mark,
     pub(super) stage: Stage,
+    pub(super) link: Option<Link>,
 }
 
 #[derive(Debug)]
@@ -63,6 +91,11 @@ pub(super) enum Stage {
 }
 
 impl Spare {
+    /// The link that was made with it, if there is one.
+    pub(crate) fn link(&mut self) -> Option<Link> {
+        self.link.take()
+    }
+
     pub(super) fn lives(&self) -> bool {
         match &self.stage {
             Stage::Asked => true,

@@ -168,6 +168,7 @@ impl Plane {
                 input: Payload::default(),
             },
             link: None,
+            ahead: false,
             settings: self.settings.clone(),
             log: String::new(),
         };

@@ -283,9 +283,8 @@ impl<R: Handle> Spec<R> {
         let node = self.node?;
         let link = matches!(&node.work, Work::Process(process) if process.body.kind == BodyKind::Actor);
         let spec = encode(&node)?;
-        let mut answered = control::client()
-            .start(|ticket| Request::Spawn { spec, link, ticket })
-            .await?;
+        let mut start = control::client().start_linked(|ticket| Request::Spawn { spec, link, ticket });
+        let mut answered = start.first().await?;
         let Answer::Started { child, cap, .. } = answered.answer else {
             return Err(unexpected(&answered.answer));
         };
@@ -294,7 +293,8 @@ impl<R: Handle> Spec<R> {
             // The answer brings the link along: the first call needs no introduction.
             answered.answer =
                 Answer::introduced(&answered.answer).map_or(Answer::Done, |link| Answer::Introduced(*link));
-            actor.handle().peer()?.adopt(answered)?;
+            let conn = actor.handle().peer()?.adopt(answered)?;
+            start.end(conn.up()).await?;
         }
         Ok(R::from_ref(actor))
     }

@@ -2,11 +2,13 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::exit::ExitReason;
+use crate::process::control::Answered;
 use crate::wire::control::{BodyKind, Cap, ChildId, Context, Done, Info, Introduced, LinkId, State, Ticket};
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::decide::{self, Decider, Incarnation, Stage, Timer};
@@ -85,6 +87,8 @@ pub(crate) struct Launching {
     pub(super) kill: Option<crate::exit::KillCause>,
     /// The first link, made with the process.
     pub(super) link: Option<FirstLink>,
+    /// The host's end of a link that was made ahead, for who waits for it to start again.
+    pub(super) ahead: Option<Vec<OwnedFd>>,
 }
 
 /// A link that is made with a process: the server's end goes with its birth.
@@ -113,8 +117,12 @@ pub(crate) struct Supervisor {
 /// Who asked for a child.
 pub(crate) struct Starter {
     pub(super) reply: Reply,
-    /// The link that it asked for, once made.
+    /// Where it takes its link before the answer, until it has.
+    pub(super) early: Option<oneshot::Sender<Answered>>,
+    /// The link that it asked for, once made, until it is told.
     pub(super) link: Option<FirstLink>,
+    /// It has its link, and may hear from the child itself that that is up.
+    pub(super) is_introduced: bool,
     pub(super) wants_link: bool,
 }
 

@@ -62,6 +62,10 @@ impl Host {
 
     /// What is to be logged of it, if it was known.
     fn bury(&mut self, who: Who, watch: &Watch) -> Option<impl FnOnce() + Send + use<>> {
+        // It may have said so to others, and not here.
+        if self.life(who).is_some_and(|life| life.page.is_up()) {
+            self.ready(who);
+        }
         let process = self.process_mut(who.child)?;
         let mut life = process.life.take_if(|life| life.incarnation == who.incarnation)?;
         process.relaying = Some(who);

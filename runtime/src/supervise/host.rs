@@ -95,12 +95,16 @@ pub(crate) struct Host {
     /// The root supervisor of each context.
     pub(super) roots: HashMap<Context, ChildId>,
     pub(super) links: HashMap<LinkId, Link>,
+    /// The last process that was started takes calls: the next will, too.
+    pub(super) ahead: bool,
     /// It was seen that rings can be made here.
     pub(super) rings_work: bool,
     pub(super) dead: DeadLetters,
     pub(super) estate: Estate,
     pub(super) waits: Waits,
     pub(super) monitors: Vec<Ear>,
+    /// Processes that may be known to be up before that is heard here.
+    pub(super) coming: Vec<Who>,
     /// Those who wait until a child or a tree is up.
     pub(super) awaiting: Vec<(ChildId, Reply)>,
     /// What deciders have yet to hear: never while the actions of another decision are carried out.
@@ -184,11 +188,13 @@ impl Host {
             names: HashMap::new(),
             roots: HashMap::new(),
             links: HashMap::new(),
+            ahead: false,
             rings_work: false,
             dead: DeadLetters::default(),
             estate: Estate::default(),
             waits: Waits::default(),
             monitors: Vec::new(),
+            coming: Vec::new(),
             awaiting: Vec::new(),
             undecided: VecDeque::new(),
             last: 0,

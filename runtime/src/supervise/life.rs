@@ -38,6 +38,8 @@ pub(crate) struct Life {
     pub(crate) said: Said,
     /// The links that it serves, and their slots.
     pub(crate) links: Vec<(LinkId, u32)>,
+    /// A link that it has open already, for its first client.
+    pub(crate) ahead: Option<Vec<OwnedFd>>,
     /// Watches the time of its items.
     pub(crate) timer: Option<AbortHandle>,
     /// How long one of them may run.
@@ -107,6 +109,7 @@ impl Life {
             asked: false,
             said: Said::default(),
             links: Vec::new(),
+            ahead: None,
             timer: None,
             item_timeout: None,
             slots: Slots::default(),

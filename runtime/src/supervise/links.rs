@@ -84,12 +84,16 @@ impl Host {
     }
 
     /// A link for a child's starter, made before there is a process: its slot is the first.
-    pub(super) fn first_link(&mut self, id: ChildId) -> Result<(FirstLink, Attach, Vec<OwnedFd>), Error> {
+    pub(super) fn first_link(
+        &mut self,
+        id: ChildId,
+        ahead: Option<Vec<OwnedFd>>,
+    ) -> Result<(FirstLink, Attach, Vec<OwnedFd>), Error> {
         let starter = self.children.get_mut(&id).and_then(|child| child.starter.take());
         let Some(starter) = starter else {
             return Err(stopped(self.name(id)));
         };
-        let pair = self.pair(id, Life::FIRST_SLOT, &starter.reply);
+        let pair = self.pair(id, Life::FIRST_SLOT, &starter.reply, ahead);
         if let Some(child) = self.children.get_mut(&id) {
             child.starter = Some(starter);
         }
@@ -114,8 +118,10 @@ impl Host {
 
     fn join(&mut self, id: ChildId, caller: &Reply) -> Result<Pair, Error> {
         let life = self.process_mut(id).and_then(|process| process.life.as_mut());
-        let slot = life.ok_or_else(|| stopped("it"))?.slot()?;
-        let pair = self.pair(id, slot, caller);
+        let life = life.ok_or_else(|| stopped("it"))?;
+        let slot = life.slot()?;
+        let ahead = life.ahead.take();
+        let pair = self.pair(id, slot, caller, ahead);
         if let Some(life) = self.process_mut(id).and_then(|process| process.life.as_mut()) {
             match &pair {
                 Ok(pair) => life.links.push((pair.introduced.link, slot)),
@@ -125,11 +131,18 @@ impl Host {
         pair
     }
 
-    fn pair(&mut self, server: ChildId, slot: u32, caller: &Reply) -> Result<Pair, Error> {
-        let (ours, theirs) = link::pair(self.link_kind()).map_err(|error| {
-            let what = format!("making a link: {}", limits::explain(&error));
-            Error::with_kind(ErrorKind::Io, what)
-        })?;
+    /// `ahead`: the client's end of a link that the server has open.
+    fn pair(
+        &mut self,
+        server: ChildId,
+        slot: u32,
+        caller: &Reply,
+        ahead: Option<Vec<OwnedFd>>,
+    ) -> Result<Pair, Error> {
+        let (ours, theirs) = match ahead {
+            Some(ours) => (ours, Vec::new()),
+            None => self.ends()?,
+        };
         let link = LinkId(self.number());
         let (client, fate) = match caller {
             Reply::Remote { who, control, .. } => (Client::Remote(*who, control.clone()), None),
@@ -148,10 +161,18 @@ impl Host {
                 mailbox,
             },
             attach: Attach { link, slot, mailbox },
-            ours: ours.into_descriptors(),
-            theirs: theirs.into_descriptors(),
+            ours,
+            theirs,
             fate,
         })
+    }
+
+    fn ends(&mut self) -> Result<(Vec<OwnedFd>, Vec<OwnedFd>), Error> {
+        let (ours, theirs) = link::pair(self.link_kind()).map_err(|error| {
+            let what = format!("making a link: {}", limits::explain(&error));
+            Error::with_kind(ErrorKind::Io, what)
+        })?;
+        Ok((ours.into_descriptors(), theirs.into_descriptors()))
     }
 
     /// What links are made of: sockets, if rings were asked for and the system refuses what they are made of.

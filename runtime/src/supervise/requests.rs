@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
-use super::child::{Caller, Child, Joiner, Process, Starter, Supervisor, Work};
+use super::child::{Caller, Child, FirstLink, Joiner, Process, Starter, Supervisor, Work};
 use super::decide::{self, Decider};
 use super::host::{Host, Who, stopped};
 use super::life::Life;
@@ -54,6 +54,7 @@ struct Asker {
     child: Option<ChildId>,
     context: Context,
     reply: Reply,
+    early: Option<oneshot::Sender<Answered>>,
     exits: Option<Exits>,
 }
 
@@ -83,7 +84,48 @@ impl Reply {
 }
 
 impl Starter {
-    /// The child is up. Whether anybody wants it still.
+    fn new(reply: Reply, wants_link: bool, early: Option<oneshot::Sender<Answered>>) -> Starter {
+        Starter {
+            reply,
+            early,
+            link: None,
+            wants_link,
+            is_introduced: false,
+        }
+    }
+
+    /// Gives the link that was made with the process to whoever takes it now. Whether that may hear over it that the child
+    /// is up.
+    pub(super) fn introduce(&mut self, child: ChildId, cap: Cap, pid: u32) -> bool {
+        let Some(early) = self.early.take() else {
+            return false;
+        };
+        let Some(FirstLink {
+            introduced,
+            ours,
+            fate,
+            ..
+        }) = self.link.take()
+        else {
+            return false;
+        };
+        let answer = Answer::Started {
+            child,
+            cap,
+            pid,
+            link: Some(introduced),
+        };
+        // Whoever is gone takes the request back.
+        let _ = early.send(Answered {
+            answer,
+            fds: ours,
+            fate,
+        });
+        self.is_introduced = true;
+        true
+    }
+
+    /// The child is up. Whether anybody wants it still, as far as can be known here.
     pub(super) fn started(self, child: ChildId, cap: Cap, pid: u32) -> bool {
         let (link, ours, fate) = match self.link {
             Some(first) => (Some(first.introduced), first.ours, first.fate),
@@ -95,7 +137,7 @@ impl Starter {
             pid,
             link,
         };
-        self.reply.deliver(Ok(answer), ours, fate)
+        self.reply.deliver(Ok(answer), ours, fate) || self.is_introduced
     }
 }
 
@@ -105,6 +147,7 @@ impl Host {
             context,
             request,
             answer,
+            early,
             exits,
         } = asked;
         let (reply, exits) = (Reply::Local(answer), exits.map(Exits::Local));
@@ -114,6 +157,7 @@ impl Host {
                 child: None,
                 context,
                 reply,
+                early,
                 exits,
             },
         );
@@ -146,6 +190,7 @@ impl Host {
                         child: Some(who.child),
                         context,
                         reply,
+                        early: None,
                         exits,
                     },
                 );
@@ -158,11 +203,19 @@ impl Host {
             child: by,
             context,
             reply,
+            early,
             exits,
         } = asker;
+        self.see_who_is_up();
         match request {
-            Request::Spawn { spec, link, ticket } => self.spawn(spec, link, (by, ticket), context, reply),
-            Request::Start { tree, ticket } => self.spawn(tree, false, (by, ticket), context, reply),
+            Request::Spawn { spec, link, ticket } => {
+                let starter = Starter::new(reply, link, early);
+                self.spawn(spec, (by, ticket), context, starter);
+            }
+            Request::Start { tree, ticket } => {
+                let starter = Starter::new(reply, false, None);
+                self.spawn(tree, (by, ticket), context, starter);
+            }
             Request::Abandon { ticket } => {
                 self.abandon(by, ticket);
                 reply.answer(Ok(Answer::Done));
@@ -258,21 +311,14 @@ impl Host {
 
 /// Starting.
 impl Host {
-    fn spawn(
-        &mut self,
-        spec: Payload,
-        link: bool,
-        asked: (Option<ChildId>, Ticket),
-        context: Context,
-        reply: Reply,
-    ) {
+    fn spawn(&mut self, spec: Payload, asked: (Option<ChildId>, Ticket), context: Context, starter: Starter) {
         let started = spec.unpack::<node::Node>().and_then(|(node, _)| {
             self.check_names(&node, context)?;
             Ok(node)
         });
         let node = match started {
             Ok(node) => node,
-            Err(error) => return reply.answer(Err(error)),
+            Err(error) => return starter.reply.answer(Err(error)),
         };
         let root = self.root(context);
         let policy = node.policy.clone();
@@ -286,18 +332,14 @@ impl Host {
                 if let Some(child) = self.children.get_mut(&id) {
                     child.under = Some((root, seat));
                     child.asked = Some(asked);
-                    child.starter = Some(Starter {
-                        reply,
-                        link: None,
-                        wants_link: link,
-                    });
+                    child.starter = Some(starter);
                 }
                 self.act(root, actions);
             }
             Err(error) => {
                 self.free_names(id);
                 self.drop_below(id);
-                reply.answer(Err(error));
+                starter.reply.answer(Err(error));
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::exit::ExitReason;
 use crate::link::{self, LinkKind, Transport};
 use crate::os::socket::MAX_DESCRIPTORS;
 use crate::process::control;
+use crate::process::spare::{Ahead, Link, Spare};
 use crate::process::{Launcher, Page, StartMode, Watch};
 use crate::wire::attach::Payload;
 use crate::wire::control::{Answer, Birth, BodyKind, ChildId, Down};
@@ -42,6 +43,8 @@ pub(crate) struct Launched {
     page: Page,
     control: link::Sender,
     driver: link::Driver,
+    /// Not with the first words that it was to have, nor with what was made ahead.
+    repeated: bool,
     /// The client's end of its first link, where that was made anew.
     ours: Option<Vec<OwnedFd>>,
 }
@@ -65,7 +68,9 @@ impl FirstWords {
         let (ours, theirs) = link::pair(kind)?;
         let beside = &mut self.attach.as_mut().unwrap_or(&mut self.birth).fds;
         beside.truncate(beside.len().saturating_sub(n_fds));
-        beside.extend(theirs.into_descriptors().into_iter().map(Arc::new));
+        let theirs = theirs.into_descriptors();
+        self.link = Some((kind, theirs.len()));
+        beside.extend(theirs.into_iter().map(Arc::new));
         Ok(Some(ours.into_descriptors()))
     }
 }
@@ -73,14 +78,21 @@ impl FirstWords {
 /// Starts a process and gives it its first message: again, with a fresh link, where the fork server died meanwhile.
 async fn launch(
     launcher: &Launcher,
+    mut spare: Option<Spare>,
     mut words: FirstWords,
     outbox: usize,
     limit: usize,
 ) -> Result<Launched, Error> {
     let mut ours = None;
-    for _ in 0..Launcher::REPEATS {
-        match try_launch(launcher, words.clone(), outbox, limit).await? {
-            Some(launched) => return Ok(Launched { ours, ..launched }),
+    for tried in 0..Launcher::REPEATS {
+        match try_launch(launcher, spare.take(), words.clone(), outbox, limit).await? {
+            Some(launched) => {
+                return Ok(Launched {
+                    repeated: tried > 0,
+                    ours,
+                    ..launched
+                });
+            }
             None => ours = words.renew()?,
         }
     }
@@ -90,6 +102,7 @@ async fn launch(
 /// The first message is there before it starts where that is short, else as soon as it has.
 async fn try_launch(
     launcher: &Launcher,
+    spare: Option<Spare>,
     FirstWords { birth, attach, .. }: FirstWords,
     outbox: usize,
     limit: usize,
@@ -98,13 +111,9 @@ async fn try_launch(
         true => (Payload::pack(&Down::Wait)?, Some(birth)),
         false => (birth, None),
     };
-    let head = Head {
-        fds: first.fds.len() as u16,
-        ..Head::new(Kind::Control)
-    };
-    let frame = [&head.to_bytes(first.len())[..], &first.bytes].concat();
+    let frame = frame(&first, first.fds.len());
     let fds: Vec<_> = first.fds.iter().map(AsFd::as_fd).collect();
-    let Some(child) = launcher.try_start(&frame, &fds, outbox).await? else {
+    let Some(child) = launcher.try_start(spare, &frame, &fds, outbox).await? else {
         return Ok(None);
     };
     let (control, driver) = link::open(Transport::Socket(child.control), limit)?;
@@ -118,8 +127,30 @@ async fn try_launch(
         page: child.page,
         control,
         driver,
+        repeated: false,
         ours: None,
     }))
+}
+
+/// A control message with so many descriptors, as it is written where there is no link yet.
+fn frame(message: &Payload, n_fds: usize) -> Vec<u8> {
+    let head = Head {
+        fds: n_fds as u16,
+        ..Head::new(Kind::Control)
+    };
+    [&head.to_bytes(message.len())[..], &message.bytes].concat()
+}
+
+/// A link for a process that is nobody yet. Where it cannot be had it is made in its time.
+fn ahead(kind: LinkKind, limit: usize) -> Option<Ahead> {
+    let (ours, theirs) = link::pair(kind).ok()?;
+    let theirs = theirs.into_descriptors();
+    let message = Payload::pack(&Down::Ahead { limit }).ok()?;
+    Some(Ahead {
+        message: frame(&message, theirs.len()),
+        theirs,
+        link: (kind, ours.into_descriptors()),
+    })
 }
 
 /// Does now what it can, and the rest when it is its turn: a spare has its first message before the host goes on.
@@ -191,15 +222,18 @@ impl Host {
     }
 
     fn launch(&mut self, who: Who) {
-        let started = self
-            .birth(who.child)
-            .and_then(|words| Ok((self.launcher.clone()?, words)));
         let outbox = self.process(who.child).map_or(0, |process| process.spec.outbox);
+        let started = self.launcher.clone().and_then(|launcher| {
+            let mut spare = launcher.claim(outbox);
+            let link = spare.as_mut().and_then(Spare::link);
+            let words = self.birth(who.child, link)?;
+            Ok((launcher, spare, words))
+        });
         let limit = control::limit(&self.config.settings);
         let events = self.events.clone();
         begin_now(async move {
             let launched = match started {
-                Ok((launcher, words)) => launch(&launcher, words, outbox, limit).await,
+                Ok((launcher, spare, words)) => launch(&launcher, spare, words, outbox, limit).await,
                 Err(error) => Err(error),
             };
             if launched.is_err() && who.incarnation.number > 1 {
@@ -211,14 +245,20 @@ impl Host {
         });
     }
 
-    fn birth(&mut self, id: ChildId) -> Result<FirstWords, Error> {
+    fn birth(&mut self, id: ChildId, link: Option<Link>) -> Result<FirstWords, Error> {
+        let kind = self.link_kind();
+        let ahead = link.filter(|(made_of, _)| *made_of == kind).map(|(_, ours)| ours);
         let wants_link = self
             .children
             .get(&id)
             .and_then(|c| c.starter.as_ref())
             .is_some_and(|s| s.wants_link);
+        let is_awaited = self
+            .process(id)
+            .is_some_and(|process| !process.callers.is_empty());
+        let is_ahead = ahead.is_some() && (wants_link || is_awaited);
         let (attach, fds) = if wants_link {
-            let (first, attach, theirs) = self.first_link(id)?;
+            let (first, attach, theirs) = self.first_link(id, ahead)?;
             if let Some(launching) = self
                 .process_mut(id)
                 .and_then(|process| process.launching.as_mut())
@@ -227,6 +267,12 @@ impl Host {
             }
             (Some(attach), theirs)
         } else {
+            if let Some(launching) = self
+                .process_mut(id)
+                .and_then(|process| process.launching.as_mut())
+            {
+                launching.ahead = ahead.filter(|_| is_awaited);
+            }
             (None, Vec::new())
         };
         let child = self.children.get(&id).ok_or_else(|| stopped("it"))?;
@@ -234,7 +280,8 @@ impl Host {
             return Err(stopped(&child.name));
         };
         let input = &process.spec.body.input;
-        let fits = input.fds.len() + fds.len() <= MAX_DESCRIPTORS;
+        // Also where it has to be made again.
+        let fits = input.fds.len() + Transport::MOST_DESCRIPTORS <= MAX_DESCRIPTORS;
         let birth = Birth {
             child: id,
             cap: child.cap,
@@ -242,9 +289,11 @@ impl Host {
             name: child.name.clone(),
             body: process.spec.body.clone(),
             link: attach.filter(|_| fits),
+            ahead: is_ahead,
             settings: self.config.settings.clone(),
             log: (self.config.log)(),
         };
+        self.ahead = birth.body.kind == BodyKind::Actor;
         let mut birth = Payload::pack(&Down::Birth(Box::new(birth)))?;
         let mut attach = attach
             .filter(|_| !fits)
@@ -264,16 +313,12 @@ impl Host {
             page,
             control,
             driver,
+            repeated,
             ours,
         } = match launched {
             Ok(launched) => *launched,
             Err(error) => return self.not_launched(who, error),
         };
-        // While it comes up, as the next start may be a moment away. A restart has callers who wait, and what they wait for
-        // is not held up.
-        if who.incarnation.number == 1 {
-            self.keep_spare();
-        }
         let (child, link) = (self.name(who.child).to_owned(), self.config.link);
         // The other thread is not woken for what nobody reads.
         if LevelFilter::current() >= LevelFilter::DEBUG {
@@ -283,6 +328,7 @@ impl Host {
         let Some(child) = self.children.get_mut(&who.child) else {
             return;
         };
+        let (id, cap) = (child.id, child.cap);
         let starter = child.starter.as_mut();
         let once = child.policy.restart == Restart::Temporary;
         let Work::Process(process) = &mut child.work else {
@@ -304,8 +350,12 @@ impl Host {
             life.adopt(first.slot);
             if let Some(starter) = starter {
                 starter.link = Some(first);
+                if starter.introduce(id, cap, pid as u32) {
+                    self.coming.push(who);
+                }
             }
         }
+        life.ahead = launching.ahead.filter(|_| !repeated);
         if launching.stop {
             life.stop();
         }
@@ -325,9 +375,29 @@ impl Host {
         let at_once = matches!(kind, BodyKind::Task | BodyKind::Service);
         process.life = Some(life);
         self.introduce_callers(who.child);
+        if let Some(life) = self.life(who) {
+            life.ahead = None;
+        }
         if at_once {
             self.ready(who);
         }
+        // While it comes up, as the next start may be a moment away. A restart has callers who wait, and what they wait for
+        // is not held up.
+        if who.incarnation.number == 1 {
+            self.keep_spare();
+        }
+    }
+
+    /// Those whose starters may have heard from them that they are up: whatever these ask next finds it so.
+    pub(super) fn see_who_is_up(&mut self) {
+        for who in std::mem::take(&mut self.coming) {
+            match self.life(who) {
+                Some(life) if life.page.is_up() => self.ready(who),
+                Some(life) if !life.ready => self.coming.push(who),
+                Some(_) | None => {}
+            }
+        }
+        self.settle();
     }
 
     fn not_launched(&mut self, who: Who, error: Error) {
@@ -366,7 +436,9 @@ impl Host {
 
     /// A process is up.
     pub(super) fn ready(&mut self, who: Who) {
-        let Some(life) = self.life(who) else { return };
+        let Some(life) = self.life(who).filter(|life| !life.ready) else {
+            return;
+        };
         life.ready = true;
         life.since = Instant::now();
         let pid = life.pid as u32;
@@ -382,20 +454,28 @@ impl Host {
         self.keep_spare_soon();
     }
 
-    fn keep_spare(&self) {
+    fn keep_spare(&mut self) {
+        let ahead = self.ahead();
         if let Ok(launcher) = &self.launcher {
-            launcher.keep_spare();
+            launcher.keep_spare(ahead);
         }
     }
 
     /// Not while the first messages are answered that waited for the process.
-    fn keep_spare_soon(&self) {
+    fn keep_spare_soon(&mut self) {
+        let ahead = self.ahead();
         if let Ok(launcher) = self.launcher.clone() {
             spawn_local(async move {
                 tokio::time::sleep(SOON).await;
-                launcher.keep_spare();
+                launcher.keep_spare(ahead);
             });
         }
+    }
+
+    /// What is to be made with a spare, when that is.
+    fn ahead(&mut self) -> impl FnOnce() -> Option<Ahead> + use<> {
+        let (wanted, kind, limit) = (self.ahead, self.link_kind(), self.config.settings.frame_limit);
+        move || wanted.then(|| ahead(kind, limit)).flatten()
     }
 
     /// Every child of a supervisor is up.

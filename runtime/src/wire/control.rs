@@ -71,6 +71,8 @@ pub(crate) struct Birth {
     pub(crate) name: String,
     pub(crate) body: Body,
     pub(crate) link: Option<Attach>,
+    /// Whether the link that was made ahead of it is the first that it serves.
+    pub(crate) ahead: bool,
     pub(crate) settings: Settings,
     /// The most verbose level that anybody in the host reads, as `tracing` prints it.
     pub(crate) log: String,
@@ -131,6 +133,11 @@ pub(crate) struct Attach {
 pub(crate) enum Down {
     /// The birth follows: it is too long to come first.
     Wait,
+    /// A link without a client yet, whose frames have at most so many bytes, to be opened before the birth. Descriptors: as
+    /// with [`Attach`]; the one that is attached to this link later has none.
+    Ahead {
+        limit: usize,
+    },
     Birth(Box<Birth>),
     Attach(Attach),
     /// Come to an orderly end.

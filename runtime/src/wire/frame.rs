@@ -72,6 +72,8 @@ pub(crate) enum Kind {
     Credit = 7,
     /// One of several values that answer a request.
     Part = 8,
+    /// The server is up: first of all over the link that was made with its process.
+    Up = 9,
     /// A message of the control channel.
     Control = 16,
 }
@@ -141,6 +143,7 @@ impl Kind {
             6 => Kind::Cancel,
             7 => Kind::Credit,
             8 => Kind::Part,
+            9 => Kind::Up,
             16 => Kind::Control,
             _ => return Err(FrameError::Kind(byte)),
         })
@@ -298,6 +301,7 @@ mod tests {
             Kind::Cancel,
             Kind::Credit,
             Kind::Part,
+            Kind::Up,
             Kind::Control,
         ]);
         let flags = prop::sample::select(vec![Flags::NONE, Flags::END]);

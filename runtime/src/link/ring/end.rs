@@ -143,8 +143,8 @@ pub(in crate::link) fn open(end: End) -> io::Result<(Inflow, Outflow)> {
         socket,
         lots: Lots::new(side),
         shared,
-        // Many links carry one message, and then none.
-        for_bytes: Spin::after(2),
+        // Many links carry the word that the server is up, one answer, and then none.
+        for_bytes: Spin::after(3),
         for_room: Spin::new(),
         for_answer: Spin::new(),
         closely: false,
