@@ -569,3 +569,25 @@ async fn a_mailbox_that_drops_the_oldest_keeps_the_newest_and_names_what_it_drop
     assert_eq!(dead.len() + seen.len(), 100, "{seen:?}");
     assert!(dead.iter().all(|letter| letter.cause == DeadCause::Overflow));
 }
+
+#[procession::test]
+async fn dead_letters_are_counted_beyond_those_that_are_listed() {
+    let (at, go) = (Marker::new(), Marker::new());
+    let latest = within("spawn", Latest::spawn()).await.expect("an actor");
+    within("a tell", latest.hold(at.clone(), go.clone()).tell())
+        .await
+        .expect("accepted");
+    at.reached(1).await;
+    for n in 0..250 {
+        within("a tell", latest.push(n).tell())
+            .await
+            .expect("always accepted");
+    }
+    go.reach();
+    let seen = within("what was seen", latest.seen()).await.expect("an answer");
+    let listed = within("dead letters", latest.dead_letters())
+        .await
+        .expect("a list");
+    let counted = within("their number", latest.dead_letter_count()).await;
+    assert_eq!((listed.len(), counted), (100, Ok(250 - seen.len() as u64)));
+}

@@ -243,7 +243,7 @@ impl<M: Marker> ActorRef<M> {
     }
 
     /// Messages for it that were accepted and will not be handled, and of which no caller hears: the latest hundred of
-    /// all senders, oldest first. The log has them all.
+    /// all senders, oldest first. The log has them all, and they are [counted](Self::dead_letter_count).
     ///
     /// # Errors
     ///
@@ -251,6 +251,18 @@ impl<M: Marker> ActorRef<M> {
     pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>> {
         match self.ask(|target| Request::DeadLetters { target }).await? {
             Answer::DeadLetters(letters, _) => Ok(letters),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// How many such messages there were in all, listed or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`dead_letters`](Self::dead_letters).
+    pub async fn dead_letter_count(&self) -> Result<u64> {
+        match self.ask(|target| Request::DeadLetters { target }).await? {
+            Answer::DeadLetters(_, n) => Ok(n),
             other => Err(unexpected(&other)),
         }
     }
