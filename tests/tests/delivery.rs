@@ -63,6 +63,15 @@ impl Clerk {
         }
         before
     }
+    /// The same, tried once more.
+    #[idempotent]
+    fn survive_once(&mut self, at: Marker, deaths: u64) -> u64 {
+        let before = at.reach();
+        if before < deaths {
+            std::process::abort();
+        }
+        before
+    }
     #[idempotent(retries = 9)]
     fn poison(&mut self, at: Marker) {
         at.reach();
@@ -369,6 +378,25 @@ async fn an_idempotent_call_runs_again_as_often_as_it_may() {
         other => panic!("{other:?}"),
     }
     assert_eq!(at.count(), 3);
+}
+
+#[procession::test]
+async fn an_idempotent_call_that_names_no_retries_runs_again_once() {
+    let clerk = clerk(&Journal::new()).await;
+    for deaths in [0, 1] {
+        let at = Marker::new();
+        let survived = within("a call", clerk.survive_once(at.clone(), deaths)).await;
+        assert_eq!(survived, Ok(deaths));
+    }
+    let at = Marker::new();
+    match within("a call", clerk.survive_once(at.clone(), 2)).await {
+        Err(CallError::Died {
+            reason, begun: true, ..
+        }) => assert!(Fault::Abort.is_reason(&reason)),
+        other => panic!("{other:?}"),
+    }
+    all_handled(&clerk).await;
+    assert_eq!(at.count(), 2);
 }
 
 #[procession::test]
