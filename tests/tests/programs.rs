@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::misuse::{
-    Printed, Talking, finish, limit_processes, program, refuse_mappings, refuse_memory_files, succeed,
+    Printed, Talking, finish, limit_processes, program, refuse_mappings, refuse_memory_files, refuse_seals,
+    succeed,
 };
 
 const SCENARIOS: &str = env!("CARGO_BIN_EXE_scenarios");
@@ -70,12 +71,19 @@ fn where_the_system_makes_no_memory_files_at_all_there_are_children_too() {
 }
 
 #[test]
+fn where_the_system_seals_no_memory_links_are_sockets_and_that_is_said_once() {
+    play_without_rings(refuse_seals);
+}
+
+#[test]
 fn settings_take_effect_and_the_environment_wins_over_them() {
     let settings = |set: [&str; 2], start: Option<&str>, link: Option<&str>| {
         let mut command = program(SCENARIOS);
         command.arg("settings").args(set);
         command.args([start.unwrap_or(set[0]), link.unwrap_or(set[1])]);
-        command.env_remove("PROCESSION_START").env_remove("PROCESSION_LINK");
+        command
+            .env_remove("PROCESSION_START")
+            .env_remove("PROCESSION_LINK");
         command.envs(start.map(|start| ("PROCESSION_START", start)));
         command.envs(link.map(|link| ("PROCESSION_LINK", link)));
         let printed = succeed(&mut command);
