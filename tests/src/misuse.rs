@@ -199,6 +199,12 @@ pub fn refuse_memory_files(command: &mut Command) -> &mut Command {
     refuse(command, &[(CALL, libc::SYS_memfd_create as u32)])
 }
 
+/// Has the kernel refuse to seal what is behind a descriptor.
+pub fn refuse_seals(command: &mut Command) -> &mut Command {
+    let call = (CALL, libc::SYS_fcntl as u32);
+    refuse(command, &[call, (SECOND_ARGUMENT, libc::F_ADD_SEALS as u32)])
+}
+
 /// Where a filter sees the number of the system call, and its second argument.
 const CALL: u32 = 0;
 const SECOND_ARGUMENT: u32 = 24;

@@ -118,3 +118,9 @@ fn parse(pid: u32, stat: &str) -> Option<Entry> {
         name: name.to_owned(),
     })
 }
+
+/// Whether it has the ring of a link in its memory.
+pub fn has_ring(pid: u32) -> bool {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"));
+    maps.is_ok_and(|maps| maps.contains("memfd:procession-ring"))
+}

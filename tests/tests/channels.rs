@@ -1,9 +1,13 @@
 //! Ends of pipes and channels in other processes: through every door, handed on, and what each side hears of the other's end.
 
-use futures::future::join;
+use futures::future::{join, poll_immediate};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use procession::prelude::*;
 use procession::{Backoff, ErrorKind, SendError, broadcast, channel, oneshot, pipe, watch};
 use serde::{Deserialize, Serialize};
+use std::future::IntoFuture as _;
+use std::pin::pin;
 use std::time::Duration;
 use tests::{Counts, Fault, Marker, within};
 
@@ -747,7 +751,7 @@ async fn until_shown(receiver: &mut watch::Receiver<u64>, value: u64) {
         within("a change", receiver.changed()).await.unwrap();
     }
     // What it was not told of.
-    while let Some(Ok(())) = futures::future::poll_immediate(std::pin::pin!(receiver.changed())).await {}
+    while let Some(Ok(())) = poll_immediate(pin!(receiver.changed())).await {}
 }
 
 #[procession::test]
@@ -812,4 +816,255 @@ async fn ends_leave_no_descriptor_behind() {
         within("join", process.join()).await.unwrap();
     }
     before.return_to().await;
+}
+
+// ---- two hops, and death at the end of them
+
+/// Ends of every kind of channel.
+#[derive(Debug, Serialize, Deserialize)]
+struct Ends {
+    answer: oneshot::Sender<u64>,
+    asked: oneshot::Receiver<u64>,
+    raise: watch::Sender<u64>,
+    level: watch::Receiver<u64>,
+    say: broadcast::Sender<u64>,
+    heard: broadcast::Receiver<u64>,
+    to: Sender<u64>,
+    from: Receiver<u64>,
+}
+
+/// The other ends of these.
+struct Others {
+    answer: oneshot::Receiver<u64>,
+    asked: oneshot::Sender<u64>,
+    raise: watch::Receiver<u64>,
+    level: watch::Sender<u64>,
+    say: broadcast::Receiver<u64>,
+    heard: broadcast::Sender<u64>,
+    to: Receiver<u64>,
+    from: Sender<u64>,
+}
+
+fn ends() -> (Ends, Others) {
+    let (answer, answer_of) = oneshot::channel().unwrap();
+    let (asked_of, asked) = oneshot::channel().unwrap();
+    let (raise, raise_of) = watch::channel(0).unwrap();
+    let (level_of, level) = watch::channel(0).unwrap();
+    let say = broadcast::channel(4).unwrap();
+    let heard_of = broadcast::channel(4).unwrap();
+    let (to, to_of) = channel(4).unwrap();
+    let (from_of, from) = channel(4).unwrap();
+    let others = Others {
+        answer: answer_of,
+        asked: asked_of,
+        raise: raise_of,
+        level: level_of,
+        say: say.subscribe().unwrap(),
+        heard: heard_of,
+        to: to_of,
+        from: from_of,
+    };
+    (
+        Ends {
+            answer,
+            asked,
+            raise,
+            level,
+            say,
+            heard: others.heard.subscribe().unwrap(),
+            to,
+            from,
+        },
+        others,
+    )
+}
+
+/// Hands ends on, or uses them, or holds them.
+#[derive(Default)]
+struct Porter;
+
+#[actor]
+impl Porter {
+    async fn carry(&self, to: PorterRef, ends: Ends) -> procession::Result<u64> {
+        to.play(ends).await.map_err(procession::Error::new)
+    }
+    async fn carry_to_hold(&self, to: PorterRef, ends: Ends, at: Marker) -> procession::Result<()> {
+        to.hold(ends, at).await.map_err(procession::Error::new)
+    }
+    /// Sends on each what it received on the other.
+    async fn play(&self, ends: Ends) -> procession::Result<u64> {
+        let Ends {
+            mut level,
+            mut heard,
+            mut from,
+            ..
+        } = ends;
+        ends.answer.send(ends.asked.await?).await?;
+        while *level.borrow()? < 3 {
+            level.changed().await?;
+        }
+        ends.raise.send(*level.borrow()?)?;
+        for _ in 0..2 {
+            ends.say.send(heard.recv().await?)?;
+        }
+        let mut count = 0;
+        while let Some(n) = from.recv().await? {
+            ends.to.send(n).await?;
+            count += 1;
+        }
+        Ok(count)
+    }
+    /// Sends something wherever it can but once, and goes no further.
+    async fn hold(&self, ends: Ends, at: Marker) -> procession::Result<()> {
+        ends.raise.send(1)?;
+        ends.say.send(1)?;
+        ends.to.send(1).await?;
+        at.reach();
+        std::future::pending::<()>().await;
+        drop(ends);
+        Ok(())
+    }
+    fn pid(&self) -> u32 {
+        std::process::id()
+    }
+}
+
+#[procession::test]
+async fn ends_of_every_channel_are_handed_on_over_two_hops_with_what_was_sent_before_and_after() {
+    let first = within("spawn", Porter::spawn()).await.unwrap();
+    let second = within("spawn", Porter::spawn()).await.unwrap();
+    let (ends, mut others) = ends();
+    others.asked.send(2).await.unwrap();
+    others.heard.send(5).unwrap();
+    for n in 0..4 {
+        others.from.try_send(n).unwrap();
+    }
+    let play = tokio::spawn(first.carry(second, ends).into_future());
+    others.level.send(3).unwrap();
+    others.heard.send(6).unwrap();
+    assert_eq!(within("an answer", others.answer).await.unwrap(), 2);
+    until_shown(&mut others.raise, 3).await;
+    for n in [5, 6] {
+        assert_eq!(within("a value", others.say.recv()).await.unwrap(), n);
+    }
+    for n in 4..100 {
+        within("send", others.from.send(n)).await.unwrap();
+        assert_eq!(within("an item", others.to.recv()).await.unwrap(), Some(n - 4));
+    }
+    drop(others.from);
+    for n in 96..100 {
+        assert_eq!(within("an item", others.to.recv()).await.unwrap(), Some(n));
+    }
+    assert_eq!(within("the play", play).await.unwrap().unwrap(), 100);
+    // All of it was dropped there, in order.
+    assert_eq!(within("the end", others.to.recv()).await.unwrap(), None);
+    let end = within("the end", others.raise.changed()).await.unwrap_err();
+    assert_eq!(end.kind(), ErrorKind::Closed);
+    let end = within("the end", others.say.recv()).await.unwrap_err();
+    assert_eq!(end, broadcast::RecvError::Closed);
+}
+
+#[procession::test]
+async fn the_death_of_a_process_that_holds_ends_of_every_channel_is_told_at_each_other_end() {
+    let first = within("spawn", Porter::spawn()).await.unwrap();
+    let second = within("spawn", Porter::spawn()).await.unwrap();
+    for through_another in [false, true] {
+        let at = Marker::new();
+        let (ends, mut others) = ends();
+        let pid = within("a call", second.pid()).await.unwrap();
+        let hold = match through_another {
+            false => tokio::spawn(has_failed(second.hold(ends, at.clone()))),
+            true => tokio::spawn(has_failed(first.carry_to_hold(second.clone(), ends, at.clone()))),
+        };
+        at.reached(1).await;
+        kill(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap();
+        // Those that receive, after what was sent.
+        let end = within("an answer", others.answer).await.unwrap_err();
+        assert_eq!(end.kind(), ErrorKind::Died);
+        until_shown(&mut others.raise, 1).await;
+        let end = within("a change", others.raise.changed()).await.unwrap_err();
+        assert_eq!(end.kind(), ErrorKind::Died);
+        assert_eq!(within("a value", others.say.recv()).await, Ok(1));
+        match within("a value", others.say.recv()).await {
+            Err(broadcast::RecvError::Other(error)) => assert_eq!(error.kind(), ErrorKind::Died),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(within("an item", others.to.recv()).await.unwrap(), Some(1));
+        let end = within("an item", others.to.recv()).await.unwrap_err();
+        assert_eq!(end.kind(), ErrorKind::Died);
+        assert_eq!(within("the end", others.to.recv()).await.unwrap(), None);
+        // Those that send.
+        within("the end", others.asked.closed()).await;
+        let sent = within("send", others.asked.send(1)).await;
+        assert!(matches!(sent, Err(SendError::Closed(1))), "{sent:?}");
+        within("the end", others.from.closed()).await;
+        let sent = within("send", others.from.send(1)).await;
+        assert!(matches!(sent, Err(SendError::Closed(1))), "{sent:?}");
+        others.level.send(1).unwrap();
+        tests::until("nobody hears", || others.heard.send(1).unwrap() == 0).await;
+        assert_eq!(others.heard.receiver_count(), 0);
+        let ended = within("the hold", hold).await.unwrap();
+        assert!(ended, "through another {through_another}");
+    }
+}
+
+/// Whether it came to an error.
+async fn has_failed(call: procession::Call<(), procession::Error>) -> bool {
+    call.await.is_err()
+}
+
+#[procession::test]
+async fn a_sender_of_large_items_waits_before_more_than_four_mib_are_under_way() {
+    for size in [1 << 20, 3 << 20, 16 << 20] {
+        let (sender, mut receiver) = channel::<String>(1000).unwrap();
+        // Text goes as one block.
+        let item = |n: u8| char::from(b'a' + n).to_string().repeat(size);
+        let mut count = 0;
+        let back = loop {
+            match sender.try_send(item(count)) {
+                Ok(()) => count += 1,
+                Err(SendError::Full(back)) => break back,
+                Err(other) => panic!("{other}"),
+            }
+            assert!(count < 20, "without a bound");
+        };
+        assert_eq!(back.len(), size, "what found no room comes back");
+        let under_way = size * usize::from(count);
+        assert!(under_way <= (4 << 20).max(size), "{under_way} bytes");
+        let waits = sender.send(back);
+        let read = async {
+            for n in 0..=count {
+                let came = within("an item", receiver.recv()).await.unwrap().unwrap();
+                assert!(came == item(n), "not number {n}");
+            }
+        };
+        let (sent, ()) = within("all of them", join(waits, read)).await;
+        sent.unwrap();
+    }
+}
+
+#[task]
+async fn reads_nothing(from: Receiver<String>, at: Marker) {
+    at.reach();
+    std::future::pending::<()>().await;
+    drop(from);
+}
+
+#[procession::test]
+async fn a_sender_that_waits_for_room_hears_of_the_death_of_the_receiver() {
+    let (sender, receiver) = channel::<String>(1000).unwrap();
+    let at = Marker::new();
+    let process = within("spawn", Process::spawn(reads_nothing, (receiver, at.clone())))
+        .await
+        .unwrap();
+    at.reached(1).await;
+    let item = "x".repeat(1 << 20);
+    while sender.try_send(item.clone()).is_ok() {}
+    let mut waits = pin!(sender.send(item.clone()));
+    assert!(poll_immediate(&mut waits).await.is_none(), "there is room");
+    within("kill", process.kill()).await.unwrap();
+    match within("the end", waits).await {
+        Err(SendError::Closed(back)) => assert!(back == item),
+        other => panic!("{other:?}"),
+    }
 }

@@ -63,6 +63,15 @@ impl Clerk {
         }
         before
     }
+    /// The same, tried once more.
+    #[idempotent]
+    fn survive_once(&mut self, at: Marker, deaths: u64) -> u64 {
+        let before = at.reach();
+        if before < deaths {
+            std::process::abort();
+        }
+        before
+    }
     #[idempotent(retries = 9)]
     fn poison(&mut self, at: Marker) {
         at.reach();
@@ -372,6 +381,25 @@ async fn an_idempotent_call_runs_again_as_often_as_it_may() {
 }
 
 #[procession::test]
+async fn an_idempotent_call_that_names_no_retries_runs_again_once() {
+    let clerk = clerk(&Journal::new()).await;
+    for deaths in [0, 1] {
+        let at = Marker::new();
+        let survived = within("a call", clerk.survive_once(at.clone(), deaths)).await;
+        assert_eq!(survived, Ok(deaths));
+    }
+    let at = Marker::new();
+    match within("a call", clerk.survive_once(at.clone(), 2)).await {
+        Err(CallError::Died {
+            reason, begun: true, ..
+        }) => assert!(Fault::Abort.is_reason(&reason)),
+        other => panic!("{other:?}"),
+    }
+    all_handled(&clerk).await;
+    assert_eq!(at.count(), 2);
+}
+
+#[procession::test]
 async fn an_idempotent_message_is_run_again_before_those_behind_it() {
     let (journal, at) = (Journal::new(), Marker::new());
     let clerk = clerk(&journal).await;
@@ -590,4 +618,118 @@ async fn dead_letters_are_counted_beyond_those_that_are_listed() {
         .expect("a list");
     let counted = within("their number", latest.dead_letter_count()).await;
     assert_eq!((listed.len(), counted), (100, Ok(250 - seen.len() as u64)));
+}
+
+#[procession::test]
+async fn a_call_that_gives_way_to_newer_ones_ends_as_full() {
+    let (at, go) = (Marker::new(), Marker::new());
+    let latest = within("spawn", Latest::spawn()).await.expect("an actor");
+    within("a tell", latest.hold(at.clone(), go.clone()).tell())
+        .await
+        .expect("accepted");
+    at.reached(1).await;
+    let mut pushes = pin!(join_all((0..20).map(|n| latest.push(n).into_future())));
+    assert!(poll_immediate(&mut pushes).await.is_none());
+    go.reach();
+    let ends = within("the calls", pushes).await;
+    assert_eq!(ends.last(), Some(&Ok(())), "{ends:?}");
+    let handled = (0..20).filter(|n| ends[*n as usize].is_ok()).collect::<Vec<_>>();
+    assert!(handled.len() <= 4, "{ends:?}");
+    for end in ends.iter().filter(|end| end.is_err()) {
+        assert_eq!(*end, Err(CallError::Full));
+    }
+    assert_eq!(within("what was seen", latest.seen()).await, Ok(handled));
+    let dead = within("dead letters", latest.dead_letters()).await;
+    assert_eq!(dead.expect("a list"), [], "their callers have heard");
+}
+
+#[derive(Default)]
+struct Patient(Vec<u64>);
+
+#[actor(mailbox = 4, overflow = "wait")]
+impl Patient {
+    fn hold(&mut self, at: Marker, until: Marker) {
+        at.reach();
+        tests::deadline::blocks_until(tests::deadline::PATIENCE, || until.count() > 0);
+    }
+    fn push(&mut self, n: u64) {
+        self.0.push(n);
+    }
+    fn seen(&self) -> Vec<u64> {
+        self.0.clone()
+    }
+}
+
+#[procession::test]
+async fn a_call_to_a_mailbox_that_waits_waits_for_room_within_its_deadline() {
+    let (at, go) = (Marker::new(), Marker::new());
+    let patient = within("spawn", Patient::spawn()).await.expect("an actor");
+    within("a tell", patient.hold(at.clone(), go.clone()).tell())
+        .await
+        .expect("accepted");
+    at.reached(1).await;
+    let mut sent = 0;
+    while patient.push(sent).try_tell().is_ok() {
+        sent += 1;
+        assert!(sent <= 4, "more than the mailbox holds");
+    }
+    let late = patient.push(98).timeout(Duration::from_millis(50));
+    assert_eq!(within("a late call", late).await, Err(CallError::Timeout));
+    let late = patient.push(99).timeout(Duration::from_millis(50)).tell();
+    assert_eq!(within("a late tell", late).await, Err(CallError::Timeout));
+    let mut waits = pin!(join_all((sent..20).map(|n| patient.push(n).into_future())));
+    assert!(poll_immediate(&mut waits).await.is_none());
+    go.reach();
+    let ends = within("the calls", waits).await;
+    assert!(ends.iter().all(Result::is_ok), "{ends:?}");
+    let seen = within("what was seen", patient.seen()).await;
+    assert_eq!(seen, Ok((0..20).collect()));
+}
+
+#[derive(Default)]
+struct Strict(Vec<u64>);
+
+#[actor(mailbox = 4, overflow = "reject")]
+impl Strict {
+    fn hold(&mut self, at: Marker, until: Marker) {
+        at.reach();
+        tests::deadline::blocks_until(tests::deadline::PATIENCE, || until.count() > 0);
+    }
+    fn push(&mut self, n: u64) {
+        self.0.push(n);
+    }
+    fn seen(&self) -> Vec<u64> {
+        self.0.clone()
+    }
+}
+
+#[procession::test]
+async fn a_mailbox_whose_attribute_says_so_rejects_calls_and_tells() {
+    let (at, go) = (Marker::new(), Marker::new());
+    let strict = within("spawn", Strict::spawn()).await.expect("an actor");
+    let hold = strict.hold(at.clone(), go.clone());
+    let hold = tokio::spawn(hold.into_future());
+    at.reached(1).await;
+    let mut sent = 0;
+    while within("a tell", strict.push(sent).tell()).await.is_ok() {
+        sent += 1;
+        assert!(sent <= 4, "more than the mailbox holds");
+    }
+    let refused = within("a tell", strict.push(98).tell()).await;
+    assert_eq!(refused, Err(CallError::Full));
+    let refused = within("a call", strict.push(99)).await;
+    assert_eq!(refused, Err(CallError::Full));
+    go.reach();
+    within("what held it", hold)
+        .await
+        .expect("a task")
+        .expect("an answer");
+    // What was accepted goes before this, once there is room for it.
+    let seen = loop {
+        match within("what was seen", strict.seen()).await {
+            Err(CallError::Full) => tokio::task::yield_now().await,
+            seen => break seen,
+        }
+    };
+    assert_eq!(seen, Ok((0..sent).collect()));
 }

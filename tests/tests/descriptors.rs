@@ -2,6 +2,7 @@
 //!
 //! A pipe tells whether one was left open anywhere: its reader comes to the end only when nobody holds the other end.
 
+use futures::{Stream, StreamExt as _};
 use procession::prelude::*;
 use procession::{CallError, Error, ErrorKind, Fd};
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use std::fs::File;
 use std::io::{PipeReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use tests::within;
 
 /// A pipe: what is read from it, and its other end as it is sent.
@@ -26,27 +28,34 @@ async fn text(mut read: PipeReader) -> String {
     within("the end of a pipe", all).await.unwrap().unwrap()
 }
 
+fn copy(file: &Fd<File>) -> Fd<File> {
+    Fd::new(file.try_clone().unwrap())
+}
+
 fn write(mut to: &File, what: &str) {
     to.write_all(what.as_bytes()).unwrap();
 }
 
 #[derive(Default)]
-struct Keeper(Vec<Fd<File>>);
+struct Keeper {
+    kept: Vec<Fd<File>>,
+    filling: Vec<File>,
+}
 
 #[actor]
 impl Keeper {
     fn keep(&mut self, file: Fd<File>) {
         write(&file, "kept ");
-        self.0.push(file);
+        self.kept.push(file);
     }
 
     fn give(&mut self) -> Option<Fd<File>> {
-        self.0.pop()
+        self.kept.pop()
     }
 
     fn keep_all(&mut self, files: Vec<Fd<File>>) -> usize {
-        self.0.extend(files);
-        self.0.len()
+        self.kept.extend(files);
+        self.kept.len()
     }
 
     async fn look(&self, _file: Fd<File>, times: u64) {
@@ -61,6 +70,38 @@ impl Keeper {
 
     fn crash(&mut self) {
         std::process::abort();
+    }
+
+    /// Opens as many files as it may.
+    fn fill(&mut self) {
+        self.clear();
+        self.leave_room_for(10);
+        self.filling = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    }
+
+    /// Gives what it has when it has as many files open as it may.
+    fn give_in_need(&mut self) -> Option<Fd<File>> {
+        self.fill();
+        self.kept.pop()
+    }
+
+    /// Closes what `fill` opened.
+    fn clear(&mut self) {
+        self.filling.clear();
+    }
+
+    /// Gives what it has to another when it has as many files open as it may; says what came of it, and which processes
+    /// the other has before and after.
+    async fn hand_over_in_need(&mut self, to: KeeperRef) -> (String, [Result<u32, CallError>; 2]) {
+        let file = self.kept.pop().expect("a file");
+        let before = to.pid().await;
+        self.fill();
+        let error = to.keep(file).await.expect_err("a copy too many");
+        (error.to_string(), [before, to.pid().await])
+    }
+
+    async fn hand_over(&mut self, to: KeeperRef) -> Result<(), CallError> {
+        to.keep(self.kept.pop().expect("a file")).await
     }
 
     /// How many files it may have open: as many as it has, and so many more.
@@ -134,7 +175,7 @@ async fn as_many_go_with_a_message_as_the_kernel_takes_and_one_more_is_an_error(
     let keeper = Keeper::spawn().await.unwrap();
     let (read, file) = pipe();
     let many = |n| {
-        let copies = (0..n).map(|_| Fd::new(file.try_clone().unwrap()));
+        let copies = (0..n).map(|_| copy(&file));
         copies.collect::<Vec<_>>()
     };
     assert_eq!(keeper.keep_all(many(253)).await.unwrap(), 253);
@@ -146,11 +187,156 @@ async fn as_many_go_with_a_message_as_the_kernel_takes_and_one_more_is_an_error(
     assert_eq!(text(read).await, "");
 }
 
-#[derive(Serialize, Deserialize)]
-struct Halfway(Fd<File>, #[serde(serialize_with = "fails")] u8);
+#[procession::test]
+async fn sockets_and_bare_descriptors_go_into_calls_and_come_back_in_answers() {
+    let exchange = Exchange::spawn().await.unwrap();
+    let (mut here, there) = UnixStream::pair().unwrap();
+    let back = within("an answer", exchange.greet(there.into())).await.unwrap();
+    (&*back).write_all(b"and back").unwrap();
+    drop(back);
+    let mut heard = String::new();
+    here.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "there and back");
 
-fn fails<S: serde::Serializer>(_: &u8, _: S) -> Result<S::Ok, S::Error> {
-    Err(serde::ser::Error::custom("not this one"))
+    let (read, file) = pipe();
+    let bare = Fd::new(OwnedFd::from(file));
+    let back = within("an answer", exchange.pass(bare)).await.unwrap();
+    write(&File::from(OwnedFd::from(back)), "bare");
+    assert_eq!(text(read).await, "bare");
+}
+
+#[procession::test]
+async fn a_sender_that_can_open_no_more_fails_that_call_alone() {
+    let (sender, keeper) = (Keeper::spawn().await.unwrap(), Keeper::spawn().await.unwrap());
+    let (read, file) = pipe();
+    sender.keep(copy(&file)).await.unwrap();
+    sender.keep(file).await.unwrap();
+    let pid = keeper.pid().await.unwrap();
+    let (error, pids) = within("a call", sender.hand_over_in_need(keeper.clone()))
+        .await
+        .unwrap();
+    assert!(error.contains("cannot be duplicated to be sent"), "{error}");
+    assert!(error.contains("RLIMIT_NOFILE"), "{error}");
+    assert_eq!(pids, [Ok(pid), Ok(pid)], "the link lives");
+    sender.clear().await.unwrap();
+    within("a call", sender.hand_over(keeper.clone())).await.unwrap();
+    drop(keeper.give().await.unwrap());
+    assert_eq!(text(read).await, "kept kept kept ");
+}
+
+#[procession::test]
+async fn an_actor_that_can_open_no_more_fails_that_answer_alone() {
+    let keeper = Keeper::spawn().await.unwrap();
+    let (read, file) = pipe();
+    keeper.keep(copy(&file)).await.unwrap();
+    keeper.keep(file).await.unwrap();
+    let pid = keeper.pid().await.unwrap();
+    let error = within("an answer", keeper.give_in_need()).await.unwrap_err();
+    assert!(
+        error.to_string().contains("cannot be duplicated to be sent"),
+        "{error}"
+    );
+    assert_eq!(keeper.pid().await, Ok(pid), "the link lives");
+    keeper.clear().await.unwrap();
+    drop(keeper.give().await.unwrap());
+    assert_eq!(text(read).await, "kept kept ");
+}
+
+/// Cannot be written down if it is 0, which shows when the rest of it has been.
+#[derive(Debug, Serialize, Deserialize)]
+struct Halfway(Fd<File>, #[serde(serialize_with = "fails_at_0")] u8);
+
+fn fails_at_0<S: serde::Serializer>(n: &u8, serializer: S) -> Result<S::Ok, S::Error> {
+    match n {
+        0 => Err(serde::ser::Error::custom("not this one")),
+        n => serializer.serialize_u8(*n),
+    }
+}
+
+impl std::fmt::Display for Halfway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("halfway")
+    }
+}
+
+/// Takes and gives what may travel or not.
+#[derive(Default)]
+struct Exchange;
+
+#[actor]
+impl Exchange {
+    fn greet(&self, stream: Fd<UnixStream>) -> Fd<UnixStream> {
+        (&*stream).write_all(b"there ").unwrap();
+        stream
+    }
+    fn pass(&self, bare: Fd<OwnedFd>) -> Fd<OwnedFd> {
+        bare
+    }
+    fn takes(&self, label: String, halfway: Halfway) -> Fd<File> {
+        write(&halfway.0, &label);
+        halfway.0
+    }
+    fn gives(&self, file: Fd<File>, n: u8) -> (String, Halfway) {
+        ("label".to_owned(), Halfway(file, n))
+    }
+    fn fails(&self, file: Fd<File>, n: u8) -> Result<(), Halfway> {
+        Err(Halfway(file, n))
+    }
+    fn yields(&self, file: Fd<File>, down_to: u8) -> impl Stream<Item = Halfway> + use<> {
+        let items = (down_to..3).rev();
+        futures::stream::iter(items).map(move |n| Halfway(copy(&file), n))
+    }
+    fn pid(&self) -> u32 {
+        std::process::id()
+    }
+}
+
+fn is_halfway<T: std::fmt::Debug, E: std::fmt::Debug>(outcome: Result<T, CallError<E>>) {
+    match outcome {
+        Err(CallError::Other(error)) => {
+            let text = format!("{error:#}");
+            assert_eq!(error.kind(), ErrorKind::Codec, "{text}");
+            assert!(
+                text.contains("Halfway") && text.contains("not this one"),
+                "{text}"
+            );
+        }
+        other => panic!("expected an error of the codec, got {other:?}"),
+    }
+}
+
+#[procession::test]
+async fn a_value_of_a_call_that_fails_to_be_encoded_halfway_costs_that_call_alone_and_leaves_nothing_open() {
+    let exchange = Exchange::spawn().await.unwrap();
+    let pid = exchange.pid().await.unwrap();
+    for _ in 0..3 {
+        let (read, file) = pipe();
+        let copy = || copy(&file);
+        let label = || "taken ".to_owned();
+        is_halfway(within("a call", exchange.takes(label(), Halfway(copy(), 0))).await);
+        is_halfway(within("a tell", exchange.takes(label(), Halfway(copy(), 0)).tell()).await);
+        is_halfway(within("an answer", exchange.gives(copy(), 0)).await);
+        is_halfway(within("an error", exchange.fails(copy(), 0)).await);
+        let mut items = within("a stream", exchange.yields(copy(), 0)).await.unwrap();
+        for n in [2, 1] {
+            let item = within("an item", items.next()).await.unwrap().unwrap();
+            assert_eq!(item.1, n);
+        }
+        is_halfway(within("an item", items.next()).await.unwrap());
+        assert!(within("the end", items.next()).await.is_none());
+        // Those behind them have what is theirs.
+        let taken = exchange.takes(label(), Halfway(copy(), 1));
+        write(&within("a call", taken).await.unwrap(), "and back ");
+        let (_, given) = within("an answer", exchange.gives(copy(), 1)).await.unwrap();
+        write(&given.0, "given ");
+        match within("an error", exchange.fails(copy(), 1)).await {
+            Err(CallError::Failed(failed)) => write(&failed.0, "failed"),
+            other => panic!("{other:?}"),
+        }
+        drop((file, given, items));
+        assert_eq!(text(read).await, "taken and back given failed");
+    }
+    assert_eq!(exchange.pid().await, Ok(pid));
 }
 
 #[task]

@@ -32,6 +32,21 @@ impl Caller {
     fn write(&mut self, n: u64) {
         self.journal.write(n);
     }
+    /// Holds the process up for a while, then has its peer write, as a call and as a message that nobody waits for.
+    async fn write_late(&self, at: Marker, go_on: Marker) {
+        let peer = self.peer.as_ref().expect("a peer");
+        at.reach();
+        tests::deadline::blocks_until(tests::deadline::PATIENCE, || go_on.count() > 0);
+        // In one go: at the next await this is cancelled.
+        let mut call = pin!(peer.write(1).into_future());
+        let called = poll_immediate(&mut call).await;
+        assert!(
+            matches!(called, None | Some(Err(CallError::Timeout))),
+            "{called:?}"
+        );
+        let told = poll_immediate(peer.write(2).tell()).await;
+        assert_eq!(told, Some(Ok(())));
+    }
     async fn linger(&self, at: Marker) {
         let _gone = Gone(self.journal.clone());
         at.reach();
@@ -177,6 +192,64 @@ async fn a_deadline_ends_the_work_in_every_process_that_it_came_to() {
 }
 
 #[procession::test]
+async fn a_call_without_any_time_ends_as_a_timeout_and_its_method_is_never_run() {
+    let journal = Journal::new();
+    let circle = circle(&journal, 1).await;
+    let pid = within("pid", circle[0].pid()).await.expect("it").expect("a pid");
+    for n in 0..100 {
+        // Over a connection that is to be made, and over one that is there.
+        for caller in [&CallerRef::named("c0"), &circle[0]] {
+            let call = caller.write(n).timeout(Duration::ZERO);
+            assert_eq!(within("a call", call).await, Err(CallError::Timeout));
+            let call = caller.write(n).timeout(Duration::ZERO);
+            let call = call.kill_after(Duration::ZERO);
+            assert_eq!(within("a call", call).await, Err(CallError::Timeout));
+        }
+    }
+    assert_eq!(within("a later call", circle[0].get()).await, Ok(7));
+    assert_eq!(journal.read(), [0; 0]);
+    let now = within("pid", circle[0].pid()).await.expect("it");
+    assert_eq!(now, Some(pid), "it was killed for what it did not run");
+}
+
+#[procession::test]
+async fn a_call_with_all_the_time_in_the_world_works() {
+    let (journal, at) = (Journal::new(), Marker::new());
+    let circle = circle(&journal, 2).await;
+    let set = circle[0].set().timeout(Duration::MAX);
+    assert_eq!(within("a call", set).await, Ok(8));
+    let set = circle[0].set().timeout(Duration::MAX).kill_after(Duration::MAX);
+    assert_eq!(within("a call", set).await, Ok(8));
+    let round = circle[0].look_round().timeout(Duration::MAX);
+    assert_eq!(within("a round", round).await, Ok(7));
+    let tell = circle[0].write(0).timeout(Duration::MAX).tell();
+    assert_eq!(within("a tell", tell).await, Ok(()));
+    // The grace alone is endless: the deadline is not.
+    let linger = circle[0].linger(at.clone()).timeout(Duration::from_millis(20));
+    let linger = linger.kill_after(Duration::MAX);
+    assert_eq!(within("a call", linger).await, Err(CallError::Timeout));
+    assert_eq!(within("a later call", circle[0].get()).await, Ok(7));
+}
+
+#[procession::test]
+async fn a_call_that_is_made_after_the_deadline_of_its_caller_is_never_run() {
+    let journal = Journal::new();
+    let circle = circle(&journal, 2).await;
+    for round in 1..=2 {
+        // Their connection is there.
+        assert_eq!(within("a round", circle[0].look_round()).await, Ok(7));
+        let (at, go_on) = (Marker::new(), Marker::new());
+        let late = circle[0].write_late(at.clone(), go_on.clone());
+        let late = late.timeout(Duration::from_secs(1));
+        assert_eq!(within("a late call", late).await, Err(CallError::Timeout));
+        at.reached(1).await;
+        go_on.reach();
+        within("what it told", journal.reached(round)).await;
+    }
+    assert_eq!(journal.read(), [2, 2]);
+}
+
+#[procession::test]
 async fn a_call_that_is_dropped_ends_the_work_in_every_process_that_it_came_to() {
     let (journal, at) = (Journal::new(), Marker::new());
     let circle = circle(&journal, 4).await;
@@ -249,6 +322,21 @@ async fn work_that_does_not_yield_is_killed_after_its_grace_and_what_waited_behi
         .await
         .expect("an end");
     assert_eq!(exit.reason, ExitReason::Killed(KillCause::Deadline));
+}
+
+#[procession::test]
+async fn work_that_does_not_yield_is_killed_at_its_deadline_where_it_has_no_grace() {
+    let circle = circle(&Journal::new(), 1).await;
+    let mut exits = circle[0].monitor().await.expect("a monitor");
+    let at = Marker::new();
+    let spin = circle[0].spin(at.clone()).timeout(Duration::from_secs(1));
+    let spin = spin.kill_after(Duration::ZERO);
+    assert_eq!(within("the call", spin).await, Err(CallError::Timeout));
+    let exit = within("its end", futures::StreamExt::next(&mut exits)).await;
+    let reason = exit.expect("an end").reason;
+    assert_eq!(reason, ExitReason::Killed(KillCause::Deadline));
+    assert_eq!(within("a later call", circle[0].get()).await, Ok(7));
+    assert_eq!(at.count(), 1);
 }
 
 #[procession::test]

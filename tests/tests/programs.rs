@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::misuse::{
-    Printed, Talking, finish, limit_processes, program, refuse_mappings, refuse_memory_files, succeed,
+    Printed, Talking, finish, limit_processes, program, refuse_mappings, refuse_memory_files, refuse_seals,
+    succeed,
 };
 
 const SCENARIOS: &str = env!("CARGO_BIN_EXE_scenarios");
@@ -47,18 +48,55 @@ fn where_the_system_refuses_shared_memory_links_are_sockets_and_that_is_said_onc
     assert_eq!(warned.count(), 1, "{printed}");
 }
 
+/// Plays without rings in every start mode, whether they were asked for or not.
+fn play_without_rings(refuse: fn(&mut Command) -> &mut Command) {
+    for start in ["fork-server", "exec"] {
+        for link in [None, Some("ring")] {
+            let mut command = program(SCENARIOS);
+            command
+                .arg("no-rings")
+                .env_remove("PROCESSION_LINK")
+                .envs(link.map(|link| ("PROCESSION_LINK", link)))
+                .env("PROCESSION_START", start);
+            let printed = succeed(refuse(&mut command));
+            let warned = printed.stderr.matches("refuses the shared memory of rings");
+            assert_eq!(warned.count(), 1, "{printed}");
+        }
+    }
+}
+
 #[test]
 fn where_the_system_makes_no_memory_files_at_all_there_are_children_too() {
-    for start in ["fork-server", "exec"] {
+    play_without_rings(refuse_memory_files);
+}
+
+#[test]
+fn where_the_system_seals_no_memory_links_are_sockets_and_that_is_said_once() {
+    play_without_rings(refuse_seals);
+}
+
+#[test]
+fn settings_take_effect_and_the_environment_wins_over_them() {
+    let settings = |set: [&str; 2], start: Option<&str>, link: Option<&str>| {
         let mut command = program(SCENARIOS);
+        command.arg("settings").args(set);
+        command.args([start.unwrap_or(set[0]), link.unwrap_or(set[1])]);
         command
-            .arg("no-rings")
-            .env_remove("PROCESSION_LINK")
-            .env("PROCESSION_START", start);
-        let printed = succeed(refuse_memory_files(&mut command));
-        let warned = printed.stderr.matches("refuses the shared memory of rings");
-        assert_eq!(warned.count(), 1, "{printed}");
+            .env_remove("PROCESSION_START")
+            .env_remove("PROCESSION_LINK");
+        command.envs(start.map(|start| ("PROCESSION_START", start)));
+        command.envs(link.map(|link| ("PROCESSION_LINK", link)));
+        let printed = succeed(&mut command);
+        assert!(printed.stdout.ends_with("played settings\n"), "{printed}");
+    };
+    for start in ["fork-server", "exec"] {
+        for link in ["ring", "socket", "pipe"] {
+            settings([start, link], None, None);
+            settings(["exec", "pipe"], Some(start), Some(link));
+        }
     }
+    settings(["exec", "socket"], Some("fork-server"), None);
+    settings(["exec", "socket"], None, Some("ring"));
 }
 
 #[test]

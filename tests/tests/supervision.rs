@@ -1,5 +1,6 @@
 //! Supervision: who is started and stopped when, what is restarted, and what refs and names mean meanwhile.
 
+use futures::future::poll_immediate;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use procession::prelude::*;
@@ -7,6 +8,7 @@ use procession::{CallError, ErrorKind, KillCause, Result, State, Tree};
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 use tests::within;
 
@@ -391,6 +393,33 @@ async fn after_the_first_the_restarts_of_a_child_wait_longer_and_longer() {
     assert!(matches!(late, Err(CallError::Timeout)), "{late:?}");
     // A stop does not wait for it.
     within("a stop", tree.stop()).await.unwrap();
+}
+
+#[procession::test]
+async fn while_an_actor_restarts_calls_and_tells_wait_within_their_deadlines() {
+    let score = Score::new();
+    let backoff = Backoff::exponential().initial(NEVER).max(NEVER).jitter(0.0);
+    let spec = score.player("patient").backoff(backoff).intensity(10, NEVER);
+    let player = within("a spawn", spec.spawn()).await.unwrap();
+    // The first restart comes at once, the second is hours away.
+    let mut was = within("a call", player.number()).await.unwrap();
+    for _ in 0..2 {
+        was = within("a call", player.number()).await.unwrap();
+        within("a death", player.kill()).await.unwrap();
+    }
+    let moment = Duration::from_millis(50);
+    let late = within("a call", player.number().timeout(moment)).await;
+    assert_eq!(late, Err(CallError::Timeout));
+    let late = within("a tell", player.join(player.clone()).timeout(moment).tell()).await;
+    assert_eq!(late, Err(CallError::Timeout));
+    let mut tell = pin!(player.join(player.clone()).tell());
+    assert!(poll_immediate(&mut tell).await.is_none(), "it has not come up");
+    let mut call = pin!(player.number().into_future());
+    assert!(poll_immediate(&mut call).await.is_none(), "it has not come up");
+    within("a restart", player.restart()).await.unwrap();
+    assert_eq!(within("the tell", tell).await, Ok(()));
+    assert_ne!(within("the call", call).await.unwrap(), was);
+    assert_eq!(within("a later call", player.has_partner()).await, Ok(()));
 }
 
 #[procession::test]

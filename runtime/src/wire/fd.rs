@@ -13,8 +13,8 @@ use super::attach::Attached;
 /// as the position in it and whether it blocks. The sender's own is closed when it is dropped, and the message's when the
 /// other process has taken it in. It derefs to what it holds.
 ///
-/// A message carries at most 253 of them, and a sender waits while 512 wait at one receiver. They cannot travel over links
-/// of kind `pipe`. Where the receiver is at its limit of open files, that message fails, with an error that says so.
+/// A message carries at most 253 of them, and a sender waits while 512 wait at one receiver. They travel over every kind of
+/// link. Where the sender or the receiver is at its limit of open files, that message fails, with an error that says so.
 ///
 /// ```
 /// use procession::Fd;

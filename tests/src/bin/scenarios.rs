@@ -6,11 +6,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use procession::prelude::*;
-use procession::{Config, ErrorKind, Result, StartMode};
+use procession::{Config, ErrorKind, LinkKind, Result, StartMode};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tests::oracle::Oracle;
-use tests::{misuse, proc, until};
+use tests::{Marker, misuse, proc, until, within};
 
 #[task]
 fn double(x: u64) -> u64 {
@@ -60,10 +60,28 @@ impl Idler {
     }
 }
 
+/// Can be held up, and dies of what may run again.
+#[derive(Default)]
+struct Mortal;
+
+#[actor]
+impl Mortal {
+    fn hold(&mut self, at: Marker, go_on: Marker) {
+        at.reach();
+        tests::deadline::blocks_until(tests::deadline::PATIENCE, || go_on.count() > 0);
+    }
+    fn wait(&mut self) {}
+    #[idempotent(retries = 9)]
+    fn die(&mut self, at: Marker) {
+        at.reach();
+        std::process::abort();
+    }
+}
+
 async fn no_rings() -> Result<()> {
     for _ in 0..3 {
         assert_ne!(Idler::spawn().await?.pid().await?, std::process::id());
-        assert_eq!(procession::in_use().await?.link, procession::LinkKind::Socket);
+        assert_eq!(procession::in_use().await?.link, LinkKind::Socket);
     }
     Ok(())
 }
@@ -85,6 +103,7 @@ async fn main() -> Result<()> {
         "flat-memory" => flat_memory().await,
         "quick" => quick().await,
         "no-rings" => no_rings().await,
+        "settings" => settings().await,
         other => panic!("no scenario `{other}`"),
     }?;
     println!("played {scenario}");
@@ -329,6 +348,60 @@ async fn default_deadline() -> Result<()> {
         "settings that come too late: {late}"
     );
     Ok(())
+}
+
+/// The argument at that place.
+fn argument<T: std::str::FromStr<Err = procession::Error>>(at: usize) -> Result<T> {
+    std::env::args().nth(at).unwrap_or_default().parse()
+}
+
+/// Sets what the first two arguments say; what is used is what the next two say.
+async fn settings() -> Result<()> {
+    Config::new()
+        .start_mode(argument(2)?)
+        .link(argument(3)?)
+        .mailbox(2)
+        .poisonous(2)
+        .init()?;
+    let (start, link): (StartMode, LinkKind) = (argument(4)?, argument(5)?);
+    let idler = Idler::spawn().await?;
+    let pid = idler.pid().await?;
+    let used = procession::in_use().await?;
+    assert_eq!((used.start, used.link), (start, link));
+    for pid in [pid, std::process::id()] {
+        assert_eq!(proc::has_ring(pid), link == LinkKind::Ring, "{pid}");
+    }
+    assert_eq!(n_that_wait_at_most().await?, 2);
+    let mortal = Mortal::spec().intensity(100, Duration::from_secs(1));
+    let mortal = mortal.backoff(procession::Backoff::none()).spawn().await?;
+    let at = Marker::new();
+    let died = within("a call", mortal.die(at.clone())).await.unwrap_err();
+    assert!(matches!(died, CallError::Died { begun: true, .. }), "{died}");
+    assert_eq!(at.count(), 2, "the deaths of one message");
+    Ok(())
+}
+
+#[task]
+async fn holds_up(mortal: MortalRef, at: Marker, go_on: Marker) -> Result<()> {
+    Ok(mortal.hold(at, go_on).await?)
+}
+
+/// How many messages find room in the mailbox of one that is held up.
+async fn n_that_wait_at_most() -> Result<u32> {
+    let mortal = Mortal::spawn().await?;
+    let (at, go_on) = (Marker::new(), Marker::new());
+    mortal.wait().await?;
+    // By another: what holds it up takes none of the room that this process has.
+    let holder = Process::spawn(holds_up, (mortal.clone(), at.clone(), go_on.clone())).await?;
+    at.reached(1).await;
+    let mut n = 0;
+    while mortal.wait().try_tell().is_ok() {
+        n += 1;
+        assert!(n < 1000, "a mailbox without a limit");
+    }
+    go_on.reach();
+    within("the end of it", holder.join()).await?;
+    Ok(n)
 }
 
 /// KiB of this process that are in memory.

@@ -12,6 +12,7 @@
 //! - none is lost but those that had begun, and of each of these its caller or a dead letter tells;
 //! - what a caller hears is so;
 //! - every call ends before its deadline;
+//! - links are what was asked for;
 //! - no descriptor, process, thread or mapping is left, and the host does not grow.
 
 mod faults;
@@ -19,6 +20,7 @@ mod load;
 mod node;
 mod report;
 
+use procession::LinkKind;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 use tests::oracle::Oracle;
@@ -32,11 +34,19 @@ use report::{Letters, Outcome, Report};
 struct Asked {
     seconds: u64,
     seed: u64,
+    link: LinkKind,
 }
 
 impl Asked {
     fn read() -> Result<Asked, String> {
-        let mut asked = Asked { seconds: 20, seed: 1 };
+        let link = std::env::var("PROCESSION_LINK").map(|kind| kind.parse::<LinkKind>());
+        let mut asked = Asked {
+            seconds: 20,
+            seed: 1,
+            link: link.map_or(Ok(LinkKind::default()), |kind| {
+                kind.map_err(|error| error.to_string())
+            })?,
+        };
         let mut arguments = std::env::args().skip(1);
         while let Some(name) = arguments.next() {
             let value = arguments.next().and_then(|value| value.parse().ok());
@@ -58,11 +68,12 @@ async fn main() -> procession::Result<()> {
     let before = warm_up().await?;
     let begin = Instant::now();
     let report = play(asked, letters).await?;
-    report.print(asked, begin.elapsed(), &procession::in_use().await?);
+    let used = procession::in_use().await?;
+    report.print(asked, begin.elapsed(), &used);
     // Panics with what is left, if anything is.
     before.return_to().await;
     println!("left behind: nothing");
-    match report.is_clean() {
+    match report.is_clean(asked, &used) {
         true => Ok(()),
         false => Err(procession::Error::msg("a promise is broken")),
     }

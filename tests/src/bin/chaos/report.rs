@@ -158,10 +158,13 @@ impl Outcome {
 }
 
 impl Report {
-    pub(crate) fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self, asked: Asked, used: &InUse) -> bool {
         let total = self.outcome.total();
         let grew = self.memory_kib.1 > self.memory_kib.0 + GROWTH_KIB;
-        total.n_broken() + self.outcome.n_untold() + self.hung == 0 && total.handled > 0 && !grew
+        used.link == asked.link
+            && total.n_broken() + self.outcome.n_untold() + self.hung == 0
+            && total.handled > 0
+            && !grew
     }
 
     pub(crate) fn print(&self, asked: Asked, took: Duration, used: &InUse) {
@@ -172,7 +175,10 @@ impl Report {
             servers,
             missed,
         } = self.faults;
-        println!("seed {}, {} s, {used:?}", asked.seed, asked.seconds);
+        println!(
+            "seed {}, {} s, links asked for: {}; {used:?}",
+            asked.seed, asked.seconds, asked.link
+        );
         println!(
             "faults: {killed} SIGKILL, {crashed} SIGSEGV, {paused} SIGSTOP, {servers} of the fork server, {missed} missed; {} lives of {N_NODES} actors",
             self.outcome.lives
