@@ -283,6 +283,8 @@ mod tests {
         (0..10).for_each(|_| assert!(in_vain(&mut spin) < 100));
         while spin.go(cx, || true) == Go::Over {}
         spin.came();
+        // One alone is rare, where the machine made all of this last.
+        spin.came();
         assert_eq!(spin.go(cx, || true), Go::Hit);
     }
 
