@@ -163,18 +163,63 @@ __attribute__((constructor)) static void begin(void) {
 }
 ";
 
+/// A library that ends the first three fork servers: each image of the program but the first, until then.
+const STILLBIRTH: &str = r#"
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+__attribute__((constructor)) static void end(void) {
+    struct stat births;
+    int file = open(getenv("BIRTHS"), O_WRONLY | O_APPEND);
+    if (file < 0 || !getenv("PROCESSION_ENTER")) return;
+    fstat(file, &births);
+    if (births.st_size < 3 && write(file, ".", 1) == 1) _exit(1);
+    close(file);
+}
+"#;
+
+#[test]
+fn after_three_fork_servers_that_end_by_themselves_processes_are_started_by_exec_which_is_said_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (library, births) = (folder.path().join("stillbirth.so"), folder.path().join("births"));
+    std::fs::write(&births, "").unwrap();
+    if !compile(STILLBIRTH, &library) {
+        return;
+    }
+    let printed = succeed(
+        program(SCENARIOS)
+            .arg("quick")
+            .env("LD_PRELOAD", &library)
+            .env("BIRTHS", &births)
+            .env("PROCESSION_START", "fork-server"),
+    );
+    let said = printed.stderr.matches("it ends before it says a word").count();
+    assert_eq!(said, 1, "{printed}");
+    assert_eq!(std::fs::read(births).unwrap(), b"...");
+}
+
+/// Makes a library of a source; `false`, and said: there is nothing here to do it with.
+fn compile(source: &str, library: &Path) -> bool {
+    let file = library.with_extension("c");
+    std::fs::write(&file, source).unwrap();
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-pthread", "-o"])
+        .arg(library)
+        .arg(&file)
+        .status();
+    let is_made = compiled.is_ok_and(|status| status.success());
+    if !is_made {
+        eprintln!("there is no C compiler");
+    }
+    is_made
+}
+
 #[test]
 fn with_a_preloaded_agent_that_starts_threads_processes_are_started_by_exec_which_is_said_once() {
     let folder = tempfile::tempdir().unwrap();
-    let (source, library) = (folder.path().join("agent.c"), folder.path().join("agent.so"));
-    std::fs::write(&source, AGENT).unwrap();
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-pthread", "-o"])
-        .arg(&library)
-        .arg(&source)
-        .status();
-    if !compiled.is_ok_and(|status| status.success()) {
-        eprintln!("there is no C compiler");
+    let library = folder.path().join("agent.so");
+    if !compile(AGENT, &library) {
         return;
     }
     for path in [SCENARIOS, PLAIN_MAIN, TOKIO_MAIN] {
