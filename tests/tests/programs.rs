@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::misuse::{
-    Printed, Talking, finish, limit_processes, program, refuse_mappings, refuse_memory_files, succeed,
+    Printed, Talking, finish, limit_processes, on_terminal, program, refuse_clone3, refuse_kept_statuses,
+    refuse_mappings, refuse_memory_files, refuse_sisters, succeed,
 };
 
 const SCENARIOS: &str = env!("CARGO_BIN_EXE_scenarios");
@@ -81,6 +82,56 @@ fn a_host_that_ignores_the_end_of_children_still_learns_of_it() {
 #[test]
 fn a_host_with_a_thread_that_takes_every_wait_status_does_not_hang() {
     play("foreign-wait");
+}
+
+#[test]
+fn where_the_kernel_keeps_no_status_a_reason_that_somebody_else_took_is_unknown_and_says_who_could_have() {
+    for scenario in ["never-learns", "may-not-learn"] {
+        succeed(refuse_kept_statuses(program(SCENARIOS).arg(scenario)));
+    }
+}
+
+#[test]
+fn where_the_kernel_has_no_clone3_the_fork_server_does_with_clone() {
+    let mut command = program(SCENARIOS);
+    command.arg("start-mode").env("PROCESSION_START", "fork-server");
+    let printed = succeed(refuse_clone3(&mut command));
+    assert!(printed.stdout.contains("started by fork-server\n"), "{printed}");
+    assert_eq!(printed.stderr, "");
+}
+
+#[test]
+fn where_the_fork_server_may_not_clone_at_all_processes_are_started_by_exec_which_is_said_once() {
+    let mut command = program(SCENARIOS);
+    command.arg("start-mode").env("PROCESSION_START", "fork-server");
+    let printed = succeed(refuse_sisters(refuse_clone3(&mut command)));
+    assert!(printed.stdout.contains("started by exec\n"), "{printed}");
+    let said = printed.stderr.matches("clone fails there").count();
+    assert_eq!(said, 1, "{printed}");
+    assert_eq!(printed.stderr.lines().count(), 1, "{printed}");
+}
+
+#[test]
+fn a_map_shows_how_far_it_is_on_a_terminal_and_not_a_byte_of_it_elsewhere() {
+    let shown = on_terminal(program(SCENARIOS).arg("progress"));
+    assert!(
+        shown.contains("doubling away") && shown.contains("100/100"),
+        "{shown:?}"
+    );
+    let printed = play("progress");
+    assert_eq!(printed.stdout, "played progress\n");
+    assert_eq!(printed.stderr, "");
+}
+
+#[test]
+fn why_an_init_failed_after_a_restart_is_said_to_who_watches_and_in_the_log() {
+    let printed = play("init-fails");
+    let died = |reason: &str| {
+        let is_it = |line: &&str| line.contains("died child=\"tenant\"") && line.ends_with(reason);
+        printed.stderr.lines().filter(is_it).count()
+    };
+    assert_eq!(died("reason=init failed: the lease is up"), 1, "{printed}");
+    assert_eq!(died("reason=exited with code 3"), 1, "{printed}");
 }
 
 #[test]
