@@ -1,4 +1,4 @@
-//! Reasons that depend on the system or on the thread: whether a core was dumped, who ran out of stack.
+//! Ends that depend on the system or on the thread: whether a core was dumped, who ran out of stack, what is blocked.
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use procession::prelude::*;
@@ -62,4 +62,21 @@ async fn a_thread_of_a_program_with_another_main_that_overflows_its_stack_ends_b
     let process = within("a start", Process::spawn(overflows_on_a_thread, ())).await;
     let reason = within("an end", process.expect("a process").wait()).await;
     assert_eq!(reason.signal(), Some(nix::libc::SIGSEGV), "{reason}");
+}
+
+/// The mask of blocked signals, as the kernel prints it.
+#[task]
+fn blocked() -> String {
+    let status = std::fs::read_to_string("/proc/thread-self/status").expect("a status");
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+    mask.expect("a mask").trim().to_owned()
+}
+
+/// Also what the fork server blocks.
+#[procession::test]
+async fn every_signal_reaches_a_child() {
+    let process = within("a start", Process::spawn(blocked, ()))
+        .await
+        .expect("a process");
+    assert_eq!(within("a mask", process.join()).await, Ok("0".repeat(16)));
 }
