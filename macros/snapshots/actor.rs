@@ -31,7 +31,7 @@ impl Counter {
     }
     async fn farewell(&mut self, reason: &ExitReason) {}
 }
-///A handle to a `Counter` in a process of its own.
+///A handle to a `Counter` in a process of its own. Dropping it, or the last of its clones, stops nothing.
 #[allow(dead_code, unreachable_pub)]
 #[derive(
     ::core::clone::Clone,

@@ -3,7 +3,7 @@ impl Counter {
         0
     }
 }
-///A handle to a `Counter` in a process of its own.
+///A handle to a `Counter` in a process of its own. Dropping it, or the last of its clones, stops nothing.
 #[allow(dead_code, unreachable_pub)]
 #[derive(
     ::core::clone::Clone,

@@ -2,7 +2,7 @@
 //!
 //! The reason is put together by the host from two sources: the wait status that the kernel gives, which is never
 //! missing unless somebody else took it, and what the process itself said before it ended (its result, a panic, an
-//! error of its `init`). What it said counts only where the wait status agrees.
+//! error of its `init`). What it said counts only where the wait status agrees, or is not to be had.
 
 pub use crate::backtrace::Backtrace;
 use nix::sys::signal::Signal;
@@ -52,6 +52,10 @@ pub enum ExitReason {
         core: bool,
     },
     /// It ran out of stack.
+    ///
+    /// Told from other faults on the thread that runs your code. On threads that a child starts itself only where the
+    /// program has `#[procession::main]`: under another `main` they have no stack to tell it on, and it is
+    /// [`Signaled`](Self::Signaled) by `SIGSEGV`.
     StackOverflow {
         /// Whether a core was dumped.
         core: bool,
@@ -62,7 +66,7 @@ pub enum ExitReason {
     Exited(i32),
     /// It broke the protocol of its links and was killed; what was wrong.
     ProtocolError(String),
-    /// Its end was seen but not its status: somebody else took it.
+    /// Its end was seen but not its status, which somebody else took, and it had said nothing of how it would end.
     Unknown {
         /// Who could have taken it.
         why: String,

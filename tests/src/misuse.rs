@@ -50,6 +50,29 @@ impl From<Output> for Printed {
     }
 }
 
+/// Runs it to its end, which must be a good one, with a terminal for its stderr; gives what it wrote there.
+pub fn on_terminal(command: &mut Command) -> String {
+    let size = nix::pty::Winsize {
+        ws_row: 24,
+        ws_col: 80,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let terminal = nix::pty::openpty(&size, None).unwrap();
+    let mut process = command.stderr(terminal.slave).spawn().unwrap();
+    // The command holds our copy of its end.
+    command.stderr(Stdio::null());
+    let mut shown = Vec::new();
+    // That all have closed it is an error for the reader of a terminal.
+    let _ = std::fs::File::from(terminal.master).read_to_end(&mut shown);
+    let (status, shown) = (
+        process.wait().unwrap(),
+        String::from_utf8_lossy(&shown).into_owned(),
+    );
+    assert!(status.success(), "{status}: {shown}");
+    shown
+}
+
 impl std::fmt::Display for Printed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "exit code {:?}", self.code)?;
@@ -191,26 +214,62 @@ pub fn ignore_child_signal() {
 
 /// Has the kernel refuse every mapping of this many bytes to a command and all that it starts.
 pub fn refuse_mappings(command: &mut Command, size: u32) -> &mut Command {
-    refuse(command, &[(CALL, libc::SYS_mmap as u32), (SECOND_ARGUMENT, size)])
+    refuse(
+        command,
+        libc::EPERM,
+        &[(CALL, libc::SYS_mmap as u32), (SECOND_ARGUMENT, size)],
+    )
 }
 
 /// Has the kernel refuse all memory behind a descriptor.
 pub fn refuse_memory_files(command: &mut Command) -> &mut Command {
-    refuse(command, &[(CALL, libc::SYS_memfd_create as u32)])
+    refuse(command, libc::EPERM, &[(CALL, libc::SYS_memfd_create as u32)])
 }
 
 /// Has the kernel refuse to seal what is behind a descriptor.
 pub fn refuse_seals(command: &mut Command) -> &mut Command {
     let call = (CALL, libc::SYS_fcntl as u32);
-    refuse(command, &[call, (SECOND_ARGUMENT, libc::F_ADD_SEALS as u32)])
+    refuse(
+        command,
+        libc::EPERM,
+        &[call, (SECOND_ARGUMENT, libc::F_ADD_SEALS as u32)],
+    )
 }
 
-/// Where a filter sees the number of the system call, and its second argument.
+/// Has the kernel keep no status with the descriptor of a process, as before Linux 6.15.
+pub fn refuse_kept_statuses(command: &mut Command) -> &mut Command {
+    const PIDFD_GET_INFO: u32 = 0xc040_ff0b;
+    refuse(
+        command,
+        libc::ENOTTY,
+        &[(CALL, libc::SYS_ioctl as u32), (SECOND_ARGUMENT, PIDFD_GET_INFO)],
+    )
+}
+
+/// Has the kernel know no `clone3`, as many a sandbox does.
+pub fn refuse_clone3(command: &mut Command) -> &mut Command {
+    // The C library, too, goes on to `clone` after this error, and after no other.
+    refuse(command, libc::ENOSYS, &[(CALL, libc::SYS_clone3 as u32)])
+}
+
+/// Has the kernel refuse every `clone` that makes a sister of its caller.
+pub fn refuse_sisters(command: &mut Command) -> &mut Command {
+    let flags =
+        libc::CLONE_PARENT | libc::CLONE_PIDFD | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
+    refuse(
+        command,
+        libc::EPERM,
+        &[(CALL, libc::SYS_clone as u32), (FIRST_ARGUMENT, flags as u32)],
+    )
+}
+
+/// Where a filter sees the number of the system call, and its first two arguments.
 const CALL: u32 = 0;
+const FIRST_ARGUMENT: u32 = 16;
 const SECOND_ARGUMENT: u32 = 24;
 
-/// Has the kernel refuse a command, and all that it starts, what has all of these values at their places.
-fn refuse<'a>(command: &'a mut Command, all: &[(u32, u32)]) -> &'a mut Command {
+/// Has the kernel refuse a command, and all that it starts, with this error what has all of these values at their places.
+fn refuse<'a>(command: &'a mut Command, error: i32, all: &[(u32, u32)]) -> &'a mut Command {
     use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
     use std::os::unix::process::CommandExt;
     let step = |code: u32, jf, k| libc::sock_filter {
@@ -226,7 +285,7 @@ fn refuse<'a>(command: &'a mut Command, all: &[(u32, u32)]) -> &'a mut Command {
         filter.push(step(BPF_LD | BPF_W | BPF_ABS, 0, *at));
         filter.push(step(BPF_JMP | BPF_JEQ | BPF_K, beyond as u8, *value));
     }
-    let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    let refused = libc::SECCOMP_RET_ERRNO | error as u32;
     filter.push(step(BPF_RET | BPF_K, 0, refused));
     filter.push(step(BPF_RET | BPF_K, 0, libc::SECCOMP_RET_ALLOW));
     let install = move || {

@@ -64,6 +64,12 @@ pub fn descendants_of(ancestor: u32) -> Vec<Entry> {
     }
 }
 
+/// The processes of a session that run, whoever their parents are by now.
+pub fn of_session(session: u32) -> Vec<Entry> {
+    let runs = |entry: &Entry| entry.session == session && entry.state != 'Z';
+    all().into_iter().filter(runs).collect()
+}
+
 /// How many descriptors it has open.
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)

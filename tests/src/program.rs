@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+/// How long what a program started may outlive it.
+const SECOND: Duration = Duration::from_secs(1);
+
 /// A program that runs. Dropped, it is killed.
 ///
 /// `PROCESSION_START` and `PROCESSION_LINK` reach it from the environment of the tests.
@@ -42,6 +45,8 @@ pub struct Ended {
     pub err: Vec<String>,
     /// What is left in the folder that was its `TMPDIR`.
     pub left: Vec<PathBuf>,
+    /// What still ran of its session a second after it had ended itself.
+    pub running: Vec<Entry>,
 }
 
 impl Program {
@@ -160,6 +165,11 @@ impl Program {
             status.is_some()
         });
         assert!(ended, "it runs on: {:#?}\nerrors: {:#?}", self.heard, self.errors);
+        let mut running = Vec::new();
+        blocks_until(SECOND, || {
+            running = proc::of_session(self.pid());
+            running.is_empty()
+        });
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => self.keep(line),
@@ -178,6 +188,7 @@ impl Program {
             out: std::mem::take(&mut self.heard),
             err: std::mem::take(&mut self.errors),
             left,
+            running,
         }
     }
 
@@ -205,9 +216,4 @@ impl Ended {
             .or_else(|| self.status.signal().map(|signal| 128 + signal))
             .unwrap_or(-1)
     }
-}
-
-/// Whether all of them are gone within the time.
-pub fn are_gone(processes: &[Entry], within: Duration) -> bool {
-    blocks_until(within, || !processes.iter().any(Entry::lives))
 }

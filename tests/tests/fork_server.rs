@@ -50,6 +50,7 @@ async fn kill_server() {
 
 #[procession::test]
 async fn a_fork_server_that_is_killed_costs_nothing() {
+    let start = procession::in_use().await.expect("what is in use").start;
     let counter = within("spawn", Counter::spawn()).await.expect("an actor");
     let pool = within("build", Pool::new(2)).await.expect("a pool");
     assert_eq!(within("a call", counter.count()).await, Ok(1));
@@ -96,11 +97,21 @@ async fn a_fork_server_that_is_killed_costs_nothing() {
         assert_eq!(within("a call", counter.count()).await, Ok(round + 2));
         assert!(within("the pool", pool.run(process, 1)).await.is_ok());
     }
-    until("the last fork server is up, or none was needed", || {
+    within("a fork server for all that", is_served()).await;
+    let used = procession::in_use().await.expect("what is in use");
+    assert_eq!(used.start, start, "it was killed, and could serve");
+    until("the last that was killed is reaped", || {
         Counts::now().zombies == 0
     })
     .await;
     before.return_to().await;
+}
+
+/// Comes back once there is one that lives.
+async fn is_served() {
+    while !server().await.is_some_and(proc::is_alive) {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// A clone of the fork server begins where that begins; an image that was executed does not.

@@ -1,33 +1,38 @@
 //! However a program ends, nothing that it started is there a second later.
 
 use nix::pty::openpty;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::io::Write;
-use std::time::Duration;
-use tests::proc::Entry;
-use tests::program::{Ended, Program, are_gone};
+use tests::deadline::{PATIENCE, blocks_until};
+use tests::proc;
+use tests::program::{Ended, Program};
 
 const HOUSE: &str = env!("CARGO_BIN_EXE_house");
-const SECOND: Duration = Duration::from_secs(1);
+/// What a room of it starts.
+const GRANDCHILD: &str = "sleep";
 
 /// The order in which the house says good-bye: newest first.
 const BYES: [&str; 5] = ["bye shed", "bye roof", "bye attic", "bye clock", "bye cellar"];
 
-/// A house that is up, and everything in it.
-fn house(how: &str) -> (Program, Vec<Entry>) {
+/// A house that is up, and full.
+fn house(how: &str) -> Program {
     let mut house = Program::start(HOUSE, &[how]);
     house.line("up");
     let inside = house.descendants();
     // The fork server, five of the tree and beside it, two that they started, two workers, a task, two that sleep.
     assert!(inside.len() >= 13, "{inside:#?}");
-    (house, inside)
+    house
 }
 
-fn is_empty_after(house: Program, inside: &[Entry]) -> Ended {
+/// Waits for its end, after which nothing is left of it.
+fn is_empty_after(house: Program) -> Ended {
     let ended = house.end();
-    let gone = are_gone(inside, SECOND);
-    let left: Vec<_> = inside.iter().filter(|entry| entry.lives()).collect();
-    assert!(gone, "left behind: {left:#?}\n{ended:#?}");
+    assert!(
+        ended.running.is_empty(),
+        "left behind: {:#?}\n{ended:#?}",
+        ended.running
+    );
     assert!(ended.left.is_empty(), "{:?}", ended.left);
     let named: Vec<_> = std::fs::read_dir("/dev/shm")
         .into_iter()
@@ -36,12 +41,16 @@ fn is_empty_after(house: Program, inside: &[Entry]) -> Ended {
         .map(|e| e.file_name())
         .collect();
     assert!(
-        !named
-            .iter()
-            .any(|name| name.to_string_lossy().contains("procession")),
+        !named.iter().any(|name| is_left(&name.to_string_lossy())),
         "{named:?}"
     );
     ended
+}
+
+/// Whether it is the library's, and of no program that runs beside this one.
+fn is_left(name: &str) -> bool {
+    let mut numbers = name.split('-').filter_map(|part| part.parse().ok());
+    name.contains("procession") && !numbers.any(proc::is_alive)
 }
 
 fn byes(ended: &Ended) -> Vec<&str> {
@@ -55,9 +64,9 @@ fn byes(ended: &Ended) -> Vec<&str> {
 
 #[test]
 fn a_program_that_is_killed_leaves_nothing() {
-    let (house, inside) = house("wait");
+    let house = house("wait");
     house.signal(Signal::SIGKILL);
-    let ended = is_empty_after(house, &inside);
+    let ended = is_empty_after(house);
     assert_eq!(ended.code(), 128 + 9);
     assert_eq!(
         byes(&ended),
@@ -68,43 +77,42 @@ fn a_program_that_is_killed_leaves_nothing() {
 
 #[test]
 fn a_program_that_aborts_leaves_nothing() {
-    let (house, inside) = house("wait");
+    let house = house("wait");
     house.signal(Signal::SIGABRT);
-    assert_eq!(is_empty_after(house, &inside).code(), 128 + 6);
+    assert_eq!(is_empty_after(house).code(), 128 + 6);
 }
 
 #[test]
 fn a_program_that_exits_leaves_nothing() {
     let mut house = Program::start(HOUSE, &["exit"]);
     house.line("up");
-    let ended = house.end();
+    let ended = is_empty_after(house);
     assert_eq!(ended.code(), 7);
-    assert!(ended.left.is_empty(), "{:?}", ended.left);
 }
 
 #[test]
 fn sigterm_stops_everything_in_reverse_order_with_status_143() {
-    let (house, inside) = house("wait");
+    let house = house("wait");
     house.signal(Signal::SIGTERM);
-    let ended = is_empty_after(house, &inside);
+    let ended = is_empty_after(house);
     assert_eq!(byes(&ended), BYES, "{ended:#?}");
     assert_eq!(ended.code(), 143, "{ended:#?}");
 }
 
 #[test]
 fn sigint_stops_everything_in_reverse_order_with_status_130() {
-    let (house, inside) = house("wait");
+    let house = house("wait");
     house.signal_group(Signal::SIGINT);
-    let ended = is_empty_after(house, &inside);
+    let ended = is_empty_after(house);
     assert_eq!(byes(&ended), BYES, "{ended:#?}");
     assert_eq!(ended.code(), 130, "{ended:#?}");
 }
 
 #[test]
 fn a_main_that_panics_over_what_a_signal_stopped_does_not_cut_the_stop_short() {
-    let (house, inside) = house("unwrap");
+    let house = house("unwrap");
     house.signal(Signal::SIGTERM);
-    let ended = is_empty_after(house, &inside);
+    let ended = is_empty_after(house);
     assert_eq!(byes(&ended), BYES, "{ended:#?}");
     assert_eq!(ended.code(), 143, "{ended:#?}");
 }
@@ -115,7 +123,7 @@ fn ctrl_c_at_a_terminal_reaches_the_host_alone() {
     let mut house = Program::start_on(terminal.slave, HOUSE, &["wait"]);
     house.line("up");
     let inside = house.descendants();
-    let host = tests::proc::entry(house.pid()).expect("a program that runs");
+    let host = proc::entry(house.pid()).expect("a program that runs");
     assert!(
         inside.iter().all(|entry| entry.group != host.group),
         "{inside:#?}"
@@ -123,36 +131,77 @@ fn ctrl_c_at_a_terminal_reaches_the_host_alone() {
     std::fs::File::from(terminal.master)
         .write_all(b"\x03")
         .expect("a key");
-    let ended = is_empty_after(house, &inside);
+    let ended = is_empty_after(house);
     assert_eq!(byes(&ended), BYES, "{ended:#?}");
     assert_eq!(ended.code(), 130, "{ended:#?}");
 }
 
 #[test]
-fn a_second_ctrl_c_does_not_wait_for_those_who_will_not_stop() {
-    let (mut house, inside) = house("stubborn");
-    house.signal(Signal::SIGINT);
-    house.line("stubborn");
-    house.signal(Signal::SIGINT);
-    let ended = is_empty_after(house, &inside);
-    assert_eq!(ended.code(), 130, "{ended:#?}");
+fn a_second_signal_does_not_wait_for_those_who_will_not_stop_and_the_status_is_that_of_the_first() {
+    for (first, second, code) in [
+        (Signal::SIGINT, Signal::SIGINT, 130),
+        (Signal::SIGTERM, Signal::SIGTERM, 143),
+        (Signal::SIGTERM, Signal::SIGINT, 143),
+        (Signal::SIGINT, Signal::SIGTERM, 130),
+    ] {
+        let mut house = house("stubborn");
+        house.signal(first);
+        house.line("stubborn");
+        house.signal(second);
+        let ended = is_empty_after(house);
+        assert_eq!(ended.code(), code, "{first}, {second}: {ended:#?}");
+    }
+}
+
+/// Kills a house whose fork server has been sent that, and is not replaced.
+fn killed_after(server_hears: Signal, has_heard: fn(u32) -> bool) -> Program {
+    let mut house = Program::start(HOUSE, &["wait"]);
+    let server: u32 = house.line("guarded by ").parse().expect("a pid");
+    house.line("up");
+    let inside = house.descendants();
+    assert_eq!(
+        inside.iter().filter(|entry| entry.name == GRANDCHILD).count(),
+        2,
+        "{inside:#?}"
+    );
+    house.signal(Signal::SIGSTOP);
+    kill(Pid::from_raw(server as i32), server_hears).expect("a signal to the fork server");
+    assert!(blocks_until(PATIENCE, || has_heard(server)), "it goes on");
+    house.signal(Signal::SIGKILL);
+    house
+}
+
+#[test]
+fn a_program_that_is_killed_while_its_fork_server_is_stopped_leaves_nothing() {
+    let house = killed_after(Signal::SIGSTOP, |server| proc::state(server) == Some('T'));
+    is_empty_after(house);
+}
+
+#[test]
+fn of_a_program_that_is_killed_just_after_its_fork_server_only_what_children_started_is_left() {
+    let ended = killed_after(Signal::SIGKILL, |server| !proc::is_alive(server)).end();
+    for entry in &ended.running {
+        let _ = kill(Pid::from_raw(entry.pid as i32), Signal::SIGKILL);
+    }
+    let names: Vec<_> = ended.running.iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(names, [GRANDCHILD; 2], "{ended:#?}");
+    assert!(ended.left.is_empty(), "{:?}", ended.left);
 }
 
 #[test]
 fn a_main_that_returns_stops_everything_in_reverse_order() {
     let mut house = Program::start(HOUSE, &["return"]);
     house.line("up");
-    let ended = house.end();
+    let ended = is_empty_after(house);
     assert_eq!(byes(&ended), BYES, "{ended:#?}");
     assert_eq!(ended.code(), 0, "{ended:#?}");
-    assert!(ended.left.is_empty(), "{:?}", ended.left);
 }
 
 #[test]
 fn a_main_that_fails_stops_everything_in_reverse_order_and_says_why() {
     let mut house = Program::start(HOUSE, &["fail"]);
     house.line("up");
-    let ended = house.end();
+    let ended = is_empty_after(house);
     assert_eq!(byes(&ended), BYES, "{ended:#?}");
     assert_eq!(ended.code(), 1, "{ended:#?}");
     assert!(
@@ -165,13 +214,12 @@ fn a_main_that_fails_stops_everything_in_reverse_order_and_says_why() {
 fn a_main_that_panics_leaves_nothing_and_says_why() {
     let mut house = Program::start(HOUSE, &["panic"]);
     house.line("up");
-    let ended = house.end();
+    let ended = is_empty_after(house);
     assert_eq!(ended.code(), 101, "{ended:#?}");
     assert!(
         ended.err.iter().any(|line| line.contains("as asked")),
         "{ended:#?}"
     );
-    assert!(ended.left.is_empty(), "{:?}", ended.left);
 }
 
 #[test]

@@ -450,17 +450,17 @@ fn path_length(path: &Path) -> Result<usize, String> {
 }
 
 #[procession::test]
-async fn a_path_that_is_not_utf_8_travels_or_costs_one_item() {
+async fn a_path_that_is_not_utf_8_costs_its_own_item_alone() {
     let odd = PathBuf::from(OsStr::from_bytes(b"caf\xe9"));
     let pool = Pool::new(1).await.unwrap();
     let paths = [PathBuf::from("a"), odd, PathBuf::from("abc")];
     let outcomes: Vec<_> = pool.map(path_length, paths).with_input().stream().collect().await;
     assert_eq!(outcomes[0].1, Ok(1));
-    match &outcomes[1].1 {
-        Ok(length) => assert_eq!(*length, 4),
-        Err(TaskError::Other(error)) => assert_eq!(error.kind(), ErrorKind::Codec, "{error}"),
-        Err(error) => panic!("{error}"),
-    }
+    let Err(TaskError::Other(error)) = &outcomes[1].1 else {
+        panic!("{:?}", outcomes[1])
+    };
+    assert_eq!(error.kind(), ErrorKind::Codec, "{error}");
+    assert!(format!("{error:#}").contains("UTF-8"), "{error:#}");
     assert_eq!(outcomes[2].1, Ok(3));
 }
 
@@ -910,10 +910,18 @@ async fn a_call_to_a_stopped_process_ends_at_its_deadline() {
 
 #[procession::test]
 async fn a_message_over_the_frame_limit_is_refused_with_its_size_and_the_limit() {
-    let huge = vec![0_u8; (64 << 20) + 1];
+    let size = (64 << 20) + 1;
+    let huge = vec![0_u8; size];
     let error = Process::spawn(counts_bytes, huge).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
-    assert!(error.to_string().contains("67108864"), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("67108864"), "{text}");
+    let said = text.split_whitespace().find_map(|word| word.parse().ok());
+    // What else is in the message is small.
+    assert!(
+        said.is_some_and(|said| (size..size + 64).contains(&said)),
+        "{text}"
+    );
 }
 
 #[task]

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::misuse::{
-    Printed, Talking, finish, limit_processes, program, refuse_mappings, refuse_memory_files, refuse_seals,
-    succeed,
+    Printed, Talking, finish, limit_processes, on_terminal, program, refuse_clone3, refuse_kept_statuses,
+    refuse_mappings, refuse_memory_files, refuse_seals, refuse_sisters, succeed,
 };
 
 const SCENARIOS: &str = env!("CARGO_BIN_EXE_scenarios");
@@ -122,6 +122,56 @@ fn a_host_with_a_thread_that_takes_every_wait_status_does_not_hang() {
 }
 
 #[test]
+fn where_the_kernel_keeps_no_status_a_reason_that_somebody_else_took_is_unknown_and_says_who_could_have() {
+    for scenario in ["never-learns", "may-not-learn"] {
+        succeed(refuse_kept_statuses(program(SCENARIOS).arg(scenario)));
+    }
+}
+
+#[test]
+fn where_the_kernel_has_no_clone3_the_fork_server_does_with_clone() {
+    let mut command = program(SCENARIOS);
+    command.arg("start-mode").env("PROCESSION_START", "fork-server");
+    let printed = succeed(refuse_clone3(&mut command));
+    assert!(printed.stdout.contains("started by fork-server\n"), "{printed}");
+    assert_eq!(printed.stderr, "");
+}
+
+#[test]
+fn where_the_fork_server_may_not_clone_at_all_processes_are_started_by_exec_which_is_said_once() {
+    let mut command = program(SCENARIOS);
+    command.arg("start-mode").env("PROCESSION_START", "fork-server");
+    let printed = succeed(refuse_sisters(refuse_clone3(&mut command)));
+    assert!(printed.stdout.contains("started by exec\n"), "{printed}");
+    let said = printed.stderr.matches("clone fails there").count();
+    assert_eq!(said, 1, "{printed}");
+    assert_eq!(printed.stderr.lines().count(), 1, "{printed}");
+}
+
+#[test]
+fn a_map_shows_how_far_it_is_on_a_terminal_and_not_a_byte_of_it_elsewhere() {
+    let shown = on_terminal(program(SCENARIOS).arg("progress"));
+    assert!(
+        shown.contains("doubling away") && shown.contains("100/100"),
+        "{shown:?}"
+    );
+    let printed = play("progress");
+    assert_eq!(printed.stdout, "played progress\n");
+    assert_eq!(printed.stderr, "");
+}
+
+#[test]
+fn why_an_init_failed_after_a_restart_is_said_to_who_watches_and_in_the_log() {
+    let printed = play("init-fails");
+    let died = |reason: &str| {
+        let is_it = |line: &&str| line.contains("died child=\"tenant\"") && line.ends_with(reason);
+        printed.stderr.lines().filter(is_it).count()
+    };
+    assert_eq!(died("reason=init failed: the lease is up"), 1, "{printed}");
+    assert_eq!(died("reason=exited with code 3"), 1, "{printed}");
+}
+
+#[test]
 fn a_call_without_a_deadline_ends_at_the_one_that_is_set_for_all() {
     play("default-deadline");
 }
@@ -201,18 +251,63 @@ __attribute__((constructor)) static void begin(void) {
 }
 ";
 
+/// A library that ends the first three fork servers: each image of the program but the first, until then.
+const STILLBIRTH: &str = r#"
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+__attribute__((constructor)) static void end(void) {
+    struct stat births;
+    int file = open(getenv("BIRTHS"), O_WRONLY | O_APPEND);
+    if (file < 0 || !getenv("PROCESSION_ENTER")) return;
+    fstat(file, &births);
+    if (births.st_size < 3 && write(file, ".", 1) == 1) _exit(1);
+    close(file);
+}
+"#;
+
+#[test]
+fn after_three_fork_servers_that_end_by_themselves_processes_are_started_by_exec_which_is_said_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (library, births) = (folder.path().join("stillbirth.so"), folder.path().join("births"));
+    std::fs::write(&births, "").unwrap();
+    if !compile(STILLBIRTH, &library) {
+        return;
+    }
+    let printed = succeed(
+        program(SCENARIOS)
+            .arg("quick")
+            .env("LD_PRELOAD", &library)
+            .env("BIRTHS", &births)
+            .env("PROCESSION_START", "fork-server"),
+    );
+    let said = printed.stderr.matches("it ends before it says a word").count();
+    assert_eq!(said, 1, "{printed}");
+    assert_eq!(std::fs::read(births).unwrap(), b"...");
+}
+
+/// Makes a library of a source; `false`, and said: there is nothing here to do it with.
+fn compile(source: &str, library: &Path) -> bool {
+    let file = library.with_extension("c");
+    std::fs::write(&file, source).unwrap();
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-pthread", "-o"])
+        .arg(library)
+        .arg(&file)
+        .status();
+    let is_made = compiled.is_ok_and(|status| status.success());
+    if !is_made {
+        eprintln!("there is no C compiler");
+    }
+    is_made
+}
+
 #[test]
 fn with_a_preloaded_agent_that_starts_threads_processes_are_started_by_exec_which_is_said_once() {
     let folder = tempfile::tempdir().unwrap();
-    let (source, library) = (folder.path().join("agent.c"), folder.path().join("agent.so"));
-    std::fs::write(&source, AGENT).unwrap();
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-pthread", "-o"])
-        .arg(&library)
-        .arg(&source)
-        .status();
-    if !compiled.is_ok_and(|status| status.success()) {
-        eprintln!("there is no C compiler");
+    let library = folder.path().join("agent.so");
+    if !compile(AGENT, &library) {
         return;
     }
     for path in [SCENARIOS, PLAIN_MAIN, TOKIO_MAIN] {

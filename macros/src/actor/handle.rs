@@ -39,7 +39,10 @@ fn handle(actor: &Actor) -> TokenStream {
         ..
     } = actor;
     let Root { root, .. } = root;
-    let about = format!("A handle to a `{}` in a process of its own.", name.unraw());
+    let about = format!(
+        "A handle to a `{}` in a process of its own. Dropping it, or the last of its clones, stops nothing.",
+        name.unraw()
+    );
     quote! {
         #(#cfgs)*
         #[doc = #about]

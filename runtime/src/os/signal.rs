@@ -38,6 +38,13 @@ pub(crate) fn ignore_broken_pipe() {
     set(libc::SIGPIPE, libc::SIG_IGN);
 }
 
+/// Has a hang-up wait. The kernel sends one to whoever was stopped when its parent ended, and lets it go on.
+pub(crate) fn block_hangup() {
+    let mut hangup = nix::sys::signal::SigSet::empty();
+    hangup.add(nix::sys::signal::Signal::SIGHUP);
+    let _ = hangup.thread_block();
+}
+
 /// Lets all signals through.
 pub(crate) fn unblock_all() {
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();

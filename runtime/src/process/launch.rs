@@ -26,7 +26,7 @@ use super::spare::{Ahead, Mourner, Spare, Stage};
 use super::watch::{Guardian, Living, Watch};
 use crate::error::{Error, ErrorKind};
 use crate::os::passing::{self, Kind, Wait};
-use crate::os::pidfd::PidFd;
+use crate::os::pidfd::{Ended, PidFd};
 use crate::os::{limits, procfs, reactor};
 use nix::sys::socket::Shutdown;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,8 +41,12 @@ use tokio::sync::oneshot;
 
 /// The longest first message.
 const MOST_FIRST: usize = 32 * 1024;
-/// How many servers in a row may die before they say a word; then exec mode is used.
+/// So many servers in a row that end before they say a word, and that nobody killed, are enough: then exec mode is used.
 const MOST_STILLBORN: usize = 3;
+/// How long a server that hung up may take to end by itself.
+const TO_END: Duration = Duration::from_secs(1);
+/// How long after one that was killed before it said a word the next is started unasked.
+const BETWEEN_KILLS: Duration = Duration::from_millis(50);
 
 /// Starts children. Dropped, it ends its server, which kills every child that still lives.
 #[derive(Debug)]
@@ -92,6 +96,14 @@ struct Server {
     pid: i32,
     pidfd: AsyncFd<PidFd>,
     socket: Arc<Guardian>,
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// By a `SIGKILL` that was not ours.
+    Killed,
+    OfItself,
 }
 
 /// A start whose answer is not there yet.
@@ -412,6 +424,26 @@ impl Shared {
     }
 }
 
+impl Server {
+    /// Reaps it, once it has ended or was ended. From then on it clones no more.
+    async fn end(&self) -> End {
+        let ended = tokio::time::timeout(TO_END, self.pidfd.readable()).await;
+        if ended.is_err() {
+            let _ = self.pidfd.get_ref().signal(libc::SIGKILL);
+            let _ = self.pidfd.readable().await;
+        }
+        let status = self.pidfd.get_ref().take_status();
+        let status = status
+            .ok()
+            .flatten()
+            .or_else(|| self.pidfd.get_ref().kept_status());
+        match (ended, status) {
+            (Ok(_), Some(Ended::Signaled { signal, .. })) if signal == libc::SIGKILL => End::Killed,
+            _ => End::OfItself,
+        }
+    }
+}
+
 impl State {
     /// Asks the server for a child that has what the host has now.
     fn try_ask(&mut self, server: &Server, id: u64, whole: &Whole) -> io::Result<()> {
@@ -662,32 +694,37 @@ impl Shared {
     }
 
     async fn replace(self: &Arc<Self>, server: &Server, greeted: bool) {
-        let _ = server.pidfd.get_ref().signal(libc::SIGKILL);
-        let _ = server.pidfd.readable().await;
-        // From here on it clones no more.
-        let _ = server.pidfd.get_ref().take_status();
+        let end = server.end().await;
         drop(self.relay.drained(server.pid));
+        let goes_on = self.forget(!greeted && end == End::OfItself);
+        if !greeted && end == End::Killed {
+            // Whatever kills each of them is not to keep this thread busy. A start does not wait for this.
+            tokio::time::sleep(BETWEEN_KILLS).await;
+        }
+        // At its limits, or given up, the next start says what is wrong.
+        if goes_on && !self.state().closing {
+            let _ = self.server();
+        }
+    }
+
+    /// Settles what a dead server leaves. `false`: there were too many of its kind.
+    fn forget(self: &Arc<Self>, was_stillborn: bool) -> bool {
         let mut state = self.state();
         let settled = self.settle_the_lost(&mut state);
         state.server = None;
         // The next server begins with what is current, and does not know what this one was told.
         state.spare = None;
         self.living.guarded_by(None);
-        if !greeted {
-            state.stillborn += 1;
-        }
-        let (stillborn, closing) = (state.stillborn, state.closing);
+        state.stillborn += usize::from(was_stillborn);
+        let given_up = state.stillborn >= MOST_STILLBORN;
         drop(state);
-        if stillborn >= MOST_STILLBORN {
-            self.refused("it dies before it says a word");
-        }
-        // At its limits the next start says what is wrong.
-        if !closing && stillborn < MOST_STILLBORN {
-            let _ = self.server();
+        if given_up {
+            self.refused("it ends before it says a word");
         }
         for (told, answer) in settled {
             let _ = told.send(answer);
         }
+        !given_up
     }
 
     /// Finds out what the starts came to that the dead server did not answer; kills what it cloned for others.

@@ -2,6 +2,7 @@
 //!
 //! The wait status comes from the kernel and is believed. What the process said counts only where the status agrees
 //! with it: a panic that was caught is not the end, and a task that reported its value and was then killed was killed.
+//! Where somebody else took the status, and it was not killed from here, nothing speaks against what it said.
 
 use super::last_words::Report;
 use super::page::{Cell, Page};
@@ -52,7 +53,19 @@ pub(crate) fn reason(status: &Status, words: LastWords, said: Said, killed: Opti
             (libc::SIGABRT, _) => aborted(core, words),
             _ => ExitReason::Signaled { signal, core },
         },
-        Status::Unknown { ref why } => ExitReason::Unknown { why: why.clone() },
+        Status::Unknown { ref why } => expected(&words, &said).filter(|_| killed.is_none()).map_or_else(
+            || ExitReason::Unknown { why: why.clone() },
+            |code| exited(code, words, said),
+        ),
+    }
+}
+
+/// The code with which a process exits that said this; `None`: it said nothing of its end.
+fn expected(words: &LastWords, said: &Said) -> Option<i32> {
+    match said {
+        Said::Returned | Said::Stopped => Some(0),
+        Said::Failed(_) | Said::InitFailed(_) => Some(FAILED),
+        Said::Nothing => words.is_final.then_some(PANICKED),
     }
 }
 
@@ -123,9 +136,9 @@ mod tests {
         let of = |signal| R::Signaled { signal, core: false };
         let (failed, init) = (Said::Failed("no".to_owned()), Said::InitFailed("no".to_owned()));
         let exited = Status::Exited;
-        let unknown = Status::Unknown {
-            why: "taken".to_owned(),
-        };
+        let why = || "taken".to_owned();
+        let unknown = || Status::Unknown { why: why() };
+        let taken = R::Unknown { why: why() };
         let table = [
             (exited(0), none.clone(), Said::Returned, None, R::Normal),
             (exited(0), none.clone(), Said::Stopped, None, R::Shutdown),
@@ -202,16 +215,21 @@ mod tests {
             ),
             // It ended by itself before our signal came.
             (exited(0), none.clone(), Said::Returned, asked, R::Normal),
-            (signaled(9), words(true, true), failed, None, of(9)),
+            (signaled(9), words(true, true), failed.clone(), None, of(9)),
             (signaled(40), none.clone(), Said::Nothing, None, of(40)),
+            (unknown(), none.clone(), Said::Returned, asked, taken.clone()),
+            (unknown(), none.clone(), Said::Nothing, None, taken.clone()),
+            // Caught, and then nobody knows.
+            (unknown(), words(true, false), Said::Nothing, None, taken),
+            (unknown(), none.clone(), Said::Returned, None, R::Normal),
+            (unknown(), none.clone(), Said::Stopped, None, R::Shutdown),
+            (unknown(), none, failed, None, R::Failed("no".to_owned())),
             (
-                unknown,
-                none,
-                Said::Returned,
-                asked,
-                R::Unknown {
-                    why: "taken".to_owned(),
-                },
+                unknown(),
+                words(true, true),
+                Said::Nothing,
+                None,
+                R::Panicked(Box::new(panic())),
             ),
         ];
         for (status, words, said, killed, expected) in table {

@@ -23,7 +23,7 @@ use crate::os::passing::{self, Received, Wait};
 use crate::os::pidfd::PidFd;
 use crate::os::slice::Slice;
 use crate::os::title::Title;
-use crate::os::{descriptors, environ, group, procfs};
+use crate::os::{descriptors, environ, group, procfs, signal};
 use crate::private;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
@@ -49,6 +49,8 @@ struct Server {
 pub(crate) fn run(socket: OwnedFd, log: OwnedFd, host: i32) -> io::Result<std::convert::Infallible> {
     let [log, socket] = descriptors::keep_only([log, socket])?;
     crash::enter("fork server");
+    // Stopped, it is to kill what there is when the host's end has the kernel wake it.
+    signal::block_hangup();
     let threads = procfs::threads();
     let slice = Slice::LONG.take();
     (private::wiring().prepare)();
@@ -196,6 +198,7 @@ impl Server {
 
     /// In the child. Nothing of the server is dropped, as its descriptors are closed by number.
     fn be_born(&mut self, begun: Begun) -> ! {
+        signal::unblock_all();
         let newborn = group::lead().and_then(|()| {
             if !group::die_with(self.host) {
                 std::process::exit(0);

@@ -120,6 +120,9 @@ impl From<ActorRef<ServiceMarker>> for ServiceRef {
 
 /// A supervisor: children that are started in order, restarted by a strategy, and stopped in reverse order.
 ///
+/// Dropped before [`start`](Self::start), it has started nothing. That takes it, and gives a [`Tree`], which may be dropped
+/// too: the tree runs on. If the future of `start` is dropped before it is done, all that it has started is ended.
+///
 /// ```
 /// # use procession::prelude::*;
 /// # use std::time::Duration;

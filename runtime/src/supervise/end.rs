@@ -106,6 +106,10 @@ impl Host {
         if let Some(process) = self.process_mut(who.child) {
             process.relaying.take_if(|relaying| *relaying == who);
         }
+        if self.is_relaying(who.child) {
+            // The next process of this child is dead too, and is waited for.
+            return;
+        }
         // Supervisors above it may have waited for this alone.
         let mut next = Some(who.child);
         while let Some(id) = next {

@@ -243,7 +243,8 @@ impl Process<Current> {
         }
     }
 
-    /// All living children of the host, in the order in which they were started.
+    /// All living children of the host, in the order in which they were started. In a `#[procession::test]` they are those
+    /// of that test alone.
     ///
     /// # Errors
     ///

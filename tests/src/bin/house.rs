@@ -126,6 +126,9 @@ async fn main() -> procession::Result<()> {
         return Ok(());
     }
     let house = build(how == "stubborn").await?;
+    if let Some(server) = procession::in_use().await?.fork_server {
+        println!("guarded by {server}");
+    }
     println!("up");
     match how.as_str() {
         "return" => Ok(()),

@@ -104,6 +104,12 @@ async fn main() -> Result<()> {
         "quick" => quick().await,
         "no-rings" => no_rings().await,
         "settings" => settings().await,
+        "complaints" => complaints().await,
+        "progress" => progress().await,
+        "init-fails" => init_fails().await,
+        "never-learns" => never_learns().await,
+        "may-not-learn" => may_not_learn().await,
+        "start-mode" => start_mode().await,
         other => panic!("no scenario `{other}`"),
     }?;
     println!("played {scenario}");
@@ -239,7 +245,7 @@ async fn ignores_children() -> Result<()> {
 }
 
 /// Another thread takes every status that it can get.
-async fn foreign_wait() -> Result<()> {
+fn take_statuses() {
     std::thread::spawn(|| {
         loop {
             // Without children it fails at once, and there is nothing else to wait for.
@@ -248,6 +254,10 @@ async fn foreign_wait() -> Result<()> {
             }
         }
     });
+}
+
+async fn foreign_wait() -> Result<()> {
+    take_statuses();
     for code in 3..23 {
         exact_or_unknown(code).await?;
     }
@@ -258,6 +268,127 @@ async fn foreign_wait() -> Result<()> {
     assert_eq!(exits.next().await.expect("an exit").pid, was);
     assert_ne!(idler.pid().await?, was);
     quick().await
+}
+
+/// Whether a reason is that nobody knows, which says who could have taken the status.
+async fn is_unknown(code: i32) -> Result<bool> {
+    match Process::spawn(leaves_with, code).await?.wait().await {
+        ExitReason::Unknown { why } => {
+            let suspects = ["took the status", "SIGCHLD", "waitpid(-1)"];
+            assert!(suspects.into_iter().all(|suspect| why.contains(suspect)), "{why}");
+            Ok(true)
+        }
+        reason => {
+            assert_eq!(reason, ExitReason::Exited(code));
+            Ok(false)
+        }
+    }
+}
+
+/// The kernel keeps no status for a host that ignores the end of its children.
+async fn never_learns() -> Result<()> {
+    misuse::ignore_child_signal();
+    for code in 3..8 {
+        assert!(is_unknown(code).await?);
+    }
+    quick().await
+}
+
+/// The kernel keeps no status that another thread has taken.
+async fn may_not_learn() -> Result<()> {
+    take_statuses();
+    within("a status that the other was first to take", async {
+        while !is_unknown(3).await? {}
+        Ok::<_, procession::Error>(())
+    })
+    .await?;
+    quick().await
+}
+
+async fn start_mode() -> Result<()> {
+    quick().await?;
+    println!("started by {}", procession::in_use().await?.start);
+    Ok(())
+}
+
+/// Ends in the middle of a line.
+#[task]
+fn complains() {
+    let pid = std::process::id();
+    for n in 0..200 {
+        eprint!("{pid} ");
+        eprintln!("says {n}");
+    }
+    eprint!("{pid} says the last");
+    std::process::abort();
+}
+
+async fn complaints() -> Result<()> {
+    let all =
+        (0..8).map(async |_| Ok::<_, procession::Error>(Process::spawn(complains, ()).await?.wait().await));
+    for reason in futures::future::join_all(all).await {
+        assert_eq!(reason?.signal(), Some(Signal::SIGABRT as i32));
+    }
+    Ok(())
+}
+
+async fn progress() -> Result<()> {
+    let pool = Pool::new(2).await?;
+    let doubled = pool.map(double, 0..100).progress("doubling away").await?;
+    assert_eq!(doubled.len(), 100);
+    Ok(())
+}
+
+/// An `init` that succeeds once.
+struct Tenant;
+
+#[actor]
+impl Tenant {
+    #[init]
+    fn new(lives: Marker) -> std::result::Result<Self, String> {
+        match lives.reach() {
+            0 => Ok(Tenant),
+            _ => Err("the lease is up".to_owned()),
+        }
+    }
+    fn crash(&self) {
+        std::process::exit(3);
+    }
+    fn pid(&self) -> u32 {
+        std::process::id()
+    }
+}
+
+/// Who watches hears why it did not come back, and who calls that it will not.
+async fn init_fails() -> Result<()> {
+    let failed = ExitReason::InitFailed("the lease is up".to_owned());
+    let lives = Marker::new();
+    let tenant = Tenant::spec(lives.clone())
+        .name("tenant")
+        .intensity(1, Duration::from_secs(60))
+        .spawn()
+        .await?;
+    let mut exits = tenant.monitor().await?;
+    let crashed = tenant.crash().await;
+    assert!(
+        matches!(
+            &crashed,
+            Err(CallError::Died {
+                reason: ExitReason::Exited(3),
+                ..
+            })
+        ),
+        "{crashed:?}"
+    );
+    let waited = tenant.pid().await;
+    assert!(
+        matches!(&waited, Err(CallError::Died { reason, begun: false, .. }) if *reason == failed)
+            || matches!(waited, Err(CallError::Stopped)),
+        "{waited:?}"
+    );
+    let reasons: Vec<_> = exits.by_ref().map(|exit| exit.reason).collect().await;
+    assert_eq!(reasons, [ExitReason::Exited(3), failed]);
+    Ok(())
 }
 
 /// The executable is replaced or deleted while this waits.

@@ -80,3 +80,18 @@ fn many_children_survive_a_server_that_must_be_told_of_all_of_them() {
         }
     });
 }
+
+#[test]
+fn servers_that_are_killed_before_they_say_a_word_are_replaced_however_many() {
+    Host::run(StartMode::ForkServer, async |host| {
+        for _ in 0..5 {
+            let pid = host.launcher.server_pid().unwrap();
+            kill_server(host).await;
+            while host.launcher.server_pid().is_none_or(|now| now == pid) {
+                tokio::task::yield_now().await;
+            }
+        }
+        // As it was asked for, which `run` sees to.
+        assert_eq!(host.status_of("exit 6").await, Status::Exited(6));
+    });
+}
