@@ -249,10 +249,7 @@ impl<M: Marker> ActorRef<M> {
     ///
     /// [`ErrorKind::Stopped`] if the actor has ended for good and is forgotten.
     pub async fn dead_letters(&self) -> Result<Vec<DeadLetter>> {
-        match self.ask(|target| Request::DeadLetters { target }).await? {
-            Answer::DeadLetters(letters, _) => Ok(letters),
-            other => Err(unexpected(&other)),
-        }
+        Ok(self.ask_for_dead_letters().await?.0)
     }
 
     /// How many such messages there were in all, listed or not.
@@ -261,8 +258,13 @@ impl<M: Marker> ActorRef<M> {
     ///
     /// As [`dead_letters`](Self::dead_letters).
     pub async fn dead_letter_count(&self) -> Result<u64> {
+        Ok(self.ask_for_dead_letters().await?.1)
+    }
+
+    /// The latest, and how many there were in all.
+    async fn ask_for_dead_letters(&self) -> Result<(Vec<DeadLetter>, u64)> {
         match self.ask(|target| Request::DeadLetters { target }).await? {
-            Answer::DeadLetters(_, n) => Ok(n),
+            Answer::DeadLetters(letters, n) => Ok((letters, n)),
             other => Err(unexpected(&other)),
         }
     }

@@ -259,10 +259,7 @@ impl Inbox {
     /// usual size or more.
     pub(super) fn release(&mut self) -> bool {
         let is_usual = |buffer: &BytesMut| buffer.capacity() >= LEAST_ROOM;
-        let had_usual = [Some(&self.buf), Some(&self.spare), self.large.as_ref()]
-            .into_iter()
-            .flatten()
-            .any(is_usual);
+        let had_usual = self.large.is_some() || is_usual(&self.buf) || is_usual(&self.spare);
         self.large = None;
         self.spare = BytesMut::new();
         if self.buf.is_empty() {

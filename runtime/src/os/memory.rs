@@ -55,8 +55,8 @@ pub(crate) fn watch_heap() {
     HEAP.store(end_of_heap(), Relaxed);
 }
 
-/// Gives back what the allocator keeps of memory that was freed, which is 128 KiB and more. Only in a
-/// process that has asked for it, and while its heap is small: to look through a large one takes time.
+/// Gives back what the allocator keeps of memory that was freed, which is 128 KiB and more. Only in a process that has asked
+/// for it, and while its heap is small: to look through a large one takes time.
 pub(crate) fn give_back() {
     let begin = HEAP.load(Relaxed);
     if begin != 0 && end_of_heap().saturating_sub(begin) <= SMALL_HEAP {

@@ -23,10 +23,10 @@ use super::page::Page;
 use super::relay::Relay;
 use super::request::{Reply, Request, Role, Start, Welcome};
 use super::spare::{Ahead, Mourner, Spare, Stage};
-use super::watch::{Guardian, Living, Watch};
+use super::watch::{Guardian, Living, Status, Watch};
 use crate::error::{Error, ErrorKind};
 use crate::os::passing::{self, Kind, Wait};
-use crate::os::pidfd::{Ended, PidFd};
+use crate::os::pidfd::PidFd;
 use crate::os::{limits, procfs, reactor};
 use nix::sys::socket::Shutdown;
 use std::collections::{BTreeMap, BTreeSet};
@@ -432,13 +432,9 @@ impl Server {
             let _ = self.pidfd.get_ref().signal(libc::SIGKILL);
             let _ = self.pidfd.readable().await;
         }
-        let status = self.pidfd.get_ref().take_status();
-        let status = status
-            .ok()
-            .flatten()
-            .or_else(|| self.pidfd.get_ref().kept_status());
-        match (ended, status) {
-            (Ok(_), Some(Ended::Signaled { signal, .. })) if signal == libc::SIGKILL => End::Killed,
+        let pidfd = self.pidfd.get_ref();
+        match (ended, Status::of(pidfd.take_status(), pidfd, self.pid)) {
+            (Ok(_), Status::Signaled { signal, .. }) if signal == libc::SIGKILL => End::Killed,
             _ => End::OfItself,
         }
     }

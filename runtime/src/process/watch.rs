@@ -265,7 +265,7 @@ impl State {
 }
 
 impl Status {
-    fn of(taken: io::Result<Option<Ended>>, pidfd: &PidFd, pid: i32) -> Self {
+    pub(super) fn of(taken: io::Result<Option<Ended>>, pidfd: &PidFd, pid: i32) -> Self {
         match taken.ok().flatten().or_else(|| pidfd.kept_status()) {
             Some(Ended::Exited(code)) => Status::Exited(code),
             Some(Ended::Signaled { signal, core }) => Status::Signaled { signal, core },
