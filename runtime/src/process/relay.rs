@@ -181,11 +181,11 @@ impl Reader {
             // Taken before the sockets are read: what these processes wrote is in them by now.
             let orders: Vec<Order> = self.asked.try_iter().collect();
             self.read(&mut buffer);
-            self.settle(orders);
+            self.settle(orders, &mut buffer);
         }
         let orders = self.asked.try_iter().collect();
         self.read(&mut buffer);
-        self.settle(orders);
+        self.settle(orders, &mut buffer);
     }
 
     /// Sleeps until there is something to do; `false`: the last handle is gone.
@@ -238,7 +238,7 @@ impl Reader {
         });
     }
 
-    fn settle(&mut self, orders: Vec<Order>) {
+    fn settle(&mut self, orders: Vec<Order>, buffer: &mut [u8]) {
         let drained = |order: &Order| match order {
             Order::Drain { pid, .. } => Some(*pid),
             Order::Run(_) => None,
@@ -246,7 +246,7 @@ impl Reader {
         let drained: Vec<i32> = orders.iter().filter_map(drained).collect();
         if !drained.is_empty() {
             drained.into_iter().for_each(|pid| self.forget(pid));
-            self.forget_the_dead();
+            self.forget_the_dead(buffer);
         }
         for order in orders {
             match order {
@@ -260,13 +260,16 @@ impl Reader {
     }
 
     /// Processes that a child started write to the same sockets, and nobody says when they end.
-    fn forget_the_dead(&mut self) {
+    fn forget_the_dead(&mut self, buffer: &mut [u8]) {
         let lines = [&self.out.partial, &self.err.partial]
             .into_iter()
             .flat_map(Lines::writers);
         let writers: Vec<i32> = lines.chain(self.log.partial.writers()).collect();
-        for pid in writers.into_iter().filter(|pid| !group::exists(*pid)) {
-            self.forget(pid);
+        let dead: Vec<i32> = writers.into_iter().filter(|pid| !group::exists(*pid)).collect();
+        if !dead.is_empty() {
+            // One that ended after the sockets were read may have ended its line before.
+            self.read(buffer);
+            dead.into_iter().for_each(|pid| self.forget(pid));
         }
     }
 
