@@ -13,6 +13,9 @@ use std::task::{Context, Poll, ready};
 use super::items::{Batch, Items, Keep, Ordered, Settings, Unordered, WithInput, Without};
 use super::workers::Workers;
 
+/// For how many bytes of outputs there is room from the start, where inputs say that there will be so many.
+const MOST_RESERVED: usize = 16 << 20;
+
 /// A map that has not begun: settings, and how its outcomes are to come.
 ///
 /// | written | gives |
@@ -136,9 +139,11 @@ impl<'p, T: Task, I: Iterator<Item = T::Input>, K: Keep<T::Input>> IntoFuture fo
     type IntoFuture = MapFuture<'p, T, I, K>;
 
     fn into_future(self) -> Self::IntoFuture {
+        let most = MOST_RESERVED / size_of::<K::Item<T::Output>>().max(1);
+        let at_least = self.inputs.size_hint().0.min(most);
         MapFuture {
+            outputs: Vec::with_capacity(at_least),
             items: self.start().seen_at_the_end(),
-            outputs: Vec::new(),
             early: BTreeMap::new(),
             pool: PhantomData,
         }
