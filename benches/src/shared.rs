@@ -36,10 +36,11 @@ pub(crate) async fn ours(peer: &str, workload: Workload) -> procession::Result<(
         .map(|bytes| SharedBytes::from_slice(bytes))
         .collect::<Result<_, _>>()?;
     let begin = Instant::now();
-    for payload in made {
-        reader.whole(payload).await?;
+    for payload in &made {
+        reader.whole(payload.clone()).await?;
     }
     emit_bytes(peer, MADE, MIB * n, begin);
+    drop(made);
     let sources = buffers(MIB, n);
     let begin = Instant::now();
     for source in &sources {
@@ -78,10 +79,11 @@ pub(crate) fn raw(peer: &str, workload: Workload) {
     let sources = buffers(MIB, n);
     let made: Vec<_> = sources.iter().map(|source| sealed(source)).collect();
     let begin = Instant::now();
-    made.into_iter().for_each(read);
+    made.iter().for_each(read);
     emit_bytes(peer, MADE, MIB * n, begin);
+    drop(made);
     let begin = Instant::now();
-    sources.iter().for_each(|source| read(sealed(source)));
+    sources.iter().for_each(|source| read(&sealed(source)));
     emit_bytes(peer, FRESH, MIB * n, begin);
 
     let source = vec![7; LARGE];
@@ -111,11 +113,11 @@ fn sealed(source: &[u8]) -> OwnedFd {
     memory
 }
 
-fn read(memory: OwnedFd) {
+fn read(memory: &OwnedFd) {
     // SAFETY: it is sealed, so nobody writes what is read.
     #[allow(unsafe_code)]
     let read = unsafe {
-        with_mapped(&memory, MIB, ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE, |at| {
+        with_mapped(memory, MIB, ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE, |at| {
             touch(std::slice::from_raw_parts(at, MIB))
         })
     };

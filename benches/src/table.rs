@@ -48,7 +48,11 @@ const ROWS: &[Row] = &[
         "GB/s",
     ),
     row("call and reply from sleep; raw: eventfds", "sleep_rtt_us", "µs"),
-    row("1 MiB as `SharedBytes`, made before", "shared_1m_gbs", "GB/s"),
+    row(
+        "1 MiB as `SharedBytes`, made before and kept",
+        "shared_1m_gbs",
+        "GB/s",
+    ),
     row(
         "1 MiB as `SharedBytes`, made each time",
         "shared_1m_fresh_gbs",

@@ -20,7 +20,7 @@ const FEW: usize = 64;
 const MOMENT: Duration = Duration::from_millis(100);
 
 /// How many are held that were received, and how many bytes.
-const HELD: usize = 4;
+const HELD: usize = 16;
 const HELD_BYTES: usize = 64 << 20;
 
 /// Device and inode.
@@ -232,14 +232,15 @@ mod tests {
     async fn no_more_is_held_than_was_said() {
         static FULL: Known<u32> = Known::new();
         let receive = |size| FULL.receive(some_memory(), size, |_| Ok(0)).unwrap();
-        for size in [1, 2, 3, 4, 5, HELD_BYTES + 1] {
+        let last = HELD + 1;
+        for size in (1..=last).chain([HELD_BYTES + 1]) {
             let memory = Arc::downgrade(&receive(size));
             assert_eq!(memory.strong_count(), usize::from(size <= HELD_BYTES));
         }
         let sizes = || FULL.lock().held.iter().map(|held| held.size).collect::<Vec<_>>();
-        assert_eq!(sizes(), [2, 3, 4, 5]);
-        receive(HELD_BYTES - 5);
-        assert_eq!(sizes(), [5, HELD_BYTES - 5]);
+        assert_eq!(sizes(), (2..=last).collect::<Vec<_>>());
+        receive(HELD_BYTES - last);
+        assert_eq!(sizes(), [last, HELD_BYTES - last]);
         receive(HELD_BYTES);
         assert_eq!(sizes(), [HELD_BYTES]);
     }
