@@ -137,7 +137,7 @@ impl Invocation<'_> {
     pub fn decode<T>(&self, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
         match self.lent {
             Some(mut bytes) => provide_none(|| whole(&mut bytes, decode)),
-            None => self.message.payload().decode(decode),
+            None => self.message.payload()?.decode(decode),
         }
     }
 

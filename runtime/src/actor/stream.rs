@@ -4,6 +4,7 @@
 
 use crate::error::{CallError, Error, Never, Result};
 use crate::link::credit::{Credit, CreditFault, Granter, Window};
+use crate::link::{Incoming, Item};
 use crate::wire::attach::Payload;
 use futures::Stream;
 use futures::future::BoxFuture;
@@ -84,7 +85,8 @@ pub struct StreamFuture<T, E>(BoxFuture<'static, Result<CallStream<T>, CallError
 /// The items of a stream that a method of an actor returned, from [`StreamCall`].
 ///
 /// An error is its last item: [`CallError::Died`] if the actor's process died, [`CallError::Stopped`] if the actor was
-/// stopped. A stream is not taken up again by the next incarnation. An item that cannot be decoded is an error too, and the only one that others follow.
+/// stopped. A stream is not taken up again by the next incarnation. An item that cannot be decoded, or for which there is no memory
+/// here, is an error too, and the only one that others follow.
 #[must_use = "a stream does nothing until it is read"]
 pub struct CallStream<T> {
     peer: Arc<Peer>,
@@ -105,7 +107,7 @@ pub(crate) struct Inflow(Mutex<State>);
 #[derive(Debug)]
 struct State {
     granter: Granter,
-    items: VecDeque<Payload>,
+    items: VecDeque<Item>,
     /// Nothing more will arrive; `None` inside: nobody says why.
     end: Option<Option<Reply>>,
     reader: Option<Waker>,
@@ -176,7 +178,8 @@ impl<T> CallStream<T> {
                 if let Some(credit) = due {
                     self.peer.grant(self.number, credit);
                 }
-                Poll::Ready(Some(item.decode(self.decode).map_err(CallError::Other)))
+                let item = item.payload().and_then(|item| item.decode(self.decode));
+                Poll::Ready(Some(item.map_err(CallError::Other)))
             }
             Taken::End(reply) => {
                 self.ended = true;
@@ -220,7 +223,7 @@ impl<T> Drop for CallStream<T> {
 /// What there is to read.
 enum Taken {
     /// An item, and the credit to give back now.
-    Item(Payload, Option<Credit>),
+    Item(Item, Option<Credit>),
     End(Option<Reply>),
 }
 
@@ -235,10 +238,10 @@ impl Inflow {
     }
 
     /// An item arrived.
-    pub(super) fn hear(&self, item: Payload) -> Result<(), CreditFault> {
+    pub(super) fn hear(&self, item: Incoming) -> Result<(), CreditFault> {
         let mut state = self.state();
-        state.granter.arrived(Credit::of(item.len(), item.fds.len()))?;
-        state.items.push_back(item);
+        state.granter.arrived(item.cost())?;
+        state.items.push_back(item.into_item());
         let reader = state.reader.take();
         drop(state);
         wake(reader);
@@ -257,7 +260,7 @@ impl Inflow {
     fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Taken> {
         let mut state = self.state();
         if let Some(item) = state.items.pop_front() {
-            let due = state.granter.consumed(Credit::of(item.len(), item.fds.len()));
+            let due = state.granter.consumed(item.cost());
             return Poll::Ready(Taken::Item(item, due));
         }
         match state.end.take() {

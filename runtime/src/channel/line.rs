@@ -19,7 +19,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::credit::{Credit, CreditFault, Granter, Window};
-use crate::link::{self, Driver, Incoming, LinkKind, Rest, Sender, Transport};
+use crate::link::{self, Driver, Incoming, Item, LinkKind, Rest, Sender, Transport};
 use crate::process::control;
 use crate::wire::attach::Payload;
 use crate::wire::frame::{Flags, Head, Kind};
@@ -56,7 +56,7 @@ pub(super) struct State {
     at: At,
     granter: Granter,
     /// Items that arrived and were not taken.
-    arrived: VecDeque<Payload>,
+    arrived: VecDeque<Item>,
     /// Nothing more will arrive.
     end: Option<End>,
     /// Whether a receiver was told of it.
@@ -205,7 +205,7 @@ impl Line {
     /// See [`recv`](Self::recv).
     pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Payload>>> {
         if let Some(item) = self.take(&mut self.state()) {
-            return Poll::Ready(Ok(Some(item)));
+            return Poll::Ready(item.map(Some));
         }
         // An end is told below.
         if let Err(Unsent::Other(error)) = self.poll(cx) {
@@ -213,7 +213,7 @@ impl Line {
         }
         let mut state = self.state();
         match self.take(&mut state) {
-            Some(item) => Poll::Ready(Ok(Some(item))),
+            Some(item) => Poll::Ready(item.map(Some)),
             None => state.tell_end().map_or(Poll::Pending, Poll::Ready),
         }
     }
@@ -301,12 +301,12 @@ impl Line {
     }
 
     /// The first item that arrived, and the credit for it.
-    fn take(&self, state: &mut State) -> Option<Payload> {
+    fn take(&self, state: &mut State) -> Option<Result<Payload>> {
         let item = state.arrived.pop_front()?;
-        if let Some(credit) = state.granter.consumed(cost(&item)) {
+        if let Some(credit) = state.granter.consumed(item.cost()) {
             state.grant(credit);
         }
-        Some(item)
+        Some(item.payload())
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -381,8 +381,9 @@ impl State {
         match kind {
             Kind::Tell if flags.contains(Flags::END) => return Err(End::Dropped),
             Kind::Tell => {
-                self.granter.arrived(frame.cost())?;
-                self.arrived.push_back(frame.into_payload());
+                let item = unheld(frame.head).unwrap_or_else(|| frame.into_item());
+                self.granter.arrived(item.cost())?;
+                self.arrived.push_back(item);
             }
             Kind::Credit => window.grant(Credit::of_head(&frame.head))?,
             other => {
@@ -463,6 +464,14 @@ impl Line {
         let first = fds.len();
         // What was taken apart into items travels as it came, and is counted again when it is read there.
         for item in &state.arrived {
+            outstanding = outstanding.checked_sub(item.cost()).unwrap_or_default();
+            let item = match item {
+                Item::Held(item) => item,
+                Item::Unheld(cost) => {
+                    unread.extend_from_slice(&unheld_head(*cost).to_bytes(0));
+                    continue;
+                }
+            };
             let head = Head {
                 fds: item.fds.len() as u16,
                 ..Head::new(Kind::Tell)
@@ -474,7 +483,6 @@ impl Line {
                 .flatten()
                 .for_each(|block| unread.extend_from_slice(block));
             fds.extend(item.fds.iter().map(|fd| fd.as_fd()));
-            outstanding = outstanding.checked_sub(cost(item)).unwrap_or_default();
         }
         let end = state.ended();
         let mut packed = Packed {
@@ -568,13 +576,35 @@ impl State {
         while let Some(frame) = codec.split(&mut rest.unread)? {
             let n = rest.unread_fds.len().min(frame.head.fds.into());
             let fds = rest.unread_fds.drain(..n).collect();
-            let _ = self
-                .granter
-                .arrived(Credit::of(frame.body.len(), frame.head.fds.into()));
-            self.arrived.push_back(Payload::received(frame.body, fds));
+            let held = || Item::Held(Payload::received(frame.body, fds));
+            let item = unheld(frame.head).unwrap_or_else(held);
+            let _ = self.granter.arrived(item.cost());
+            self.arrived.push_back(item);
         }
         Ok(())
     }
+}
+
+/// What stands for an item for which there was no memory where it came first, as the end travels on.
+fn unheld_head(cost: Credit) -> Head {
+    Head {
+        flags: Flags::UNHELD,
+        method: cost.fds,
+        aux: cost.bytes,
+        ..Head::new(Kind::Tell)
+    }
+}
+
+/// The item that this head stands for, if it is one of those.
+fn unheld(head: Head) -> Option<Item> {
+    let is_one = head.flags.contains(Flags::UNHELD);
+    is_one.then(|| {
+        Item::Unheld(Credit {
+            messages: 1,
+            bytes: head.aux,
+            fds: head.method,
+        })
+    })
 }
 
 /// An item that is queued: nobody may come back to write it.

@@ -22,7 +22,8 @@
 //! other end open, so deaths are learned elsewhere and followed by [`Driver::drain`]. A frame that the end of file cut
 //! short is dropped: whoever wrote it died while writing. A frame that is malformed, or whose descriptors are not the
 //! ones it states, is a [`LinkError`], after which the link yields nothing more. A frame whose descriptors the kernel
-//! dropped, since this process can have no more, comes with none of them, and the link goes on.
+//! dropped, since this process can have no more, comes with none of them, and the link goes on. So does a large one for which
+//! there is no memory, without its body.
 
 pub(crate) mod credit;
 mod driver;
@@ -73,6 +74,8 @@ pub(crate) struct Incoming {
     pub(crate) body: Bytes,
     /// The end of the body, where it was read into memory of its own.
     pub(crate) block: Option<Bytes>,
+    /// There was no memory for the body, which has so many bytes: it was thrown away.
+    pub(crate) unheld: Option<usize>,
     pub(crate) fds: Vec<OwnedFd>,
 }
 
@@ -80,7 +83,15 @@ impl Incoming {
     /// What it takes of the receiver's credit.
     pub(crate) fn cost(&self) -> Credit {
         let block = self.block.as_ref().map_or(0, Bytes::len);
-        Credit::of(self.body.len() + block, self.head.fds.into())
+        let len = self.unheld.unwrap_or(self.body.len() + block);
+        Credit::of(len, self.head.fds.into())
+    }
+
+    pub(crate) fn into_item(self) -> Item {
+        match self.unheld {
+            None => Item::Held(self.into_payload()),
+            Some(_) => Item::Unheld(self.cost()),
+        }
     }
 
     pub(crate) fn into_payload(self) -> Payload {
@@ -91,6 +102,31 @@ impl Incoming {
                 behind: Some([block.into()].into()),
                 ..payload
             },
+        }
+    }
+}
+
+/// What came of a frame, kept until it is taken.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Held(Payload),
+    /// There was no memory for it, and it would have taken that of the receiver's credit.
+    Unheld(Credit),
+}
+
+impl Item {
+    pub(crate) fn cost(&self) -> Credit {
+        match self {
+            Item::Held(item) => Credit::of(item.len(), item.fds.len()),
+            Item::Unheld(cost) => *cost,
+        }
+    }
+
+    /// What there is to decode.
+    pub(crate) fn payload(self) -> Result<Payload, Error> {
+        match self {
+            Item::Held(item) => Ok(item),
+            Item::Unheld(cost) => Err(Error::unheld_here(cost.bytes as usize)),
         }
     }
 }
