@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::conn::Answer;
 use super::contract::Marker;
 use super::current;
+use super::feed::Feeds;
 use super::handle::{ActorRef, Handle};
 use super::ledger::Letter;
 use super::peer::{Asked, CallContext};
@@ -63,6 +64,8 @@ pub struct Call<T, E = Never> {
     decode: Decoders<T, E>,
     timeout: Option<Duration>,
     kill_after: Option<Duration>,
+    /// Of the streams among its arguments. Few have any: what every call moves about stays small.
+    feeds: Option<Box<Feeds>>,
 }
 
 /// How the output of a method is read.
@@ -89,6 +92,7 @@ pub struct Tell {
     timeout: Option<Duration>,
     /// It has to wait before it can be sent.
     waits: Option<BoxFuture<'static, Result<(), CallError>>>,
+    feeds: Option<Box<Feeds>>,
 }
 
 /// How far a message has come.
@@ -125,10 +129,18 @@ pub fn call<M: Marker, T, E>(
         decode,
         timeout: None,
         kill_after: None,
+        feeds: None,
     }
 }
 
 impl<T, E> Call<T, E> {
+    /// They feed the streams among its arguments.
+    #[doc(hidden)]
+    pub fn feeding(mut self, feeds: Feeds) -> Self {
+        self.feeds = Some(Box::new(feeds));
+        self
+    }
+
     /// It may run again, so often, if a process dies in the middle of it.
     #[doc(hidden)]
     pub fn idempotent(mut self, retries: u32) -> Self {
@@ -171,6 +183,7 @@ impl<T, E> Call<T, E> {
             fault: self.fault,
             timeout: self.timeout,
             waits: None,
+            feeds: self.feeds,
         }
     }
 
@@ -184,10 +197,15 @@ impl<T, E> Call<T, E> {
             handle,
             letter,
             fault,
+            mut feeds,
             ..
         } = self.tell();
         let letter = letter.ok_or_else(|| lost(fault))?;
-        handle.peer().map_err(CallError::from_fault)?.try_tell(letter)
+        let peer = handle.peer().map_err(CallError::from_fault)?;
+        start(&mut feeds);
+        peer.try_tell(letter)?;
+        let_go(&mut feeds);
+        Ok(())
     }
 }
 
@@ -204,9 +222,22 @@ impl<T: 'static, E: 'static> IntoFuture for Call<T, E> {
 }
 
 impl<T: 'static, E: 'static> Call<T, E> {
+    /// It came to that.
+    fn over<O>(&mut self, end: Result<O, CallError<E>>) -> Result<O, CallError<E>> {
+        if end.is_ok() {
+            let_go(&mut self.feeds);
+        }
+        end
+    }
+
     /// Sends it, at once if that can be.
     fn begin(&mut self, waiter: &Waker) -> Result<Begun<Result<T, CallError<E>>>> {
         let Prepared { context, after } = self.prepare()?;
+        if self.feeds.is_some() {
+            // Within a runtime, which is seen to there.
+            self.handle.peer()?;
+            start(&mut self.feeds);
+        }
         if context.holds.is_none() {
             let (letter, grace) = (&mut self.letter, context.grace);
             let asked = self
@@ -263,9 +294,36 @@ pub(super) struct Prepared {
     pub(super) after: Duration,
 }
 
+/// A call is sent.
+pub(super) fn start(feeds: &mut Option<Box<Feeds>>) {
+    if let Some(feeds) = feeds {
+        feeds.start();
+    }
+}
+
+/// A call has succeeded.
+pub(super) fn let_go(feeds: &mut Option<Box<Feeds>>) {
+    if let Some(feeds) = feeds.take() {
+        feeds.let_go();
+    }
+}
+
+/// What there is of a call.
+pub(super) struct Apart<T, E> {
+    pub(super) handle: Arc<Handle>,
+    pub(super) letter: Option<Letter>,
+    pub(super) decode: Decoders<T, E>,
+    pub(super) feeds: Option<Box<Feeds>>,
+}
+
 impl<T, E> Call<T, E> {
-    pub(super) fn take_apart(self) -> (Arc<Handle>, Option<Letter>, Decoders<T, E>) {
-        (self.handle, self.letter, self.decode)
+    pub(super) fn take_apart(self) -> Apart<T, E> {
+        Apart {
+            handle: self.handle,
+            letter: self.letter,
+            decode: self.decode,
+            feeds: self.feeds,
+        }
     }
 
     /// What it inherits from the message that is handled here is added.
@@ -312,7 +370,7 @@ impl<T: 'static, E: 'static> Future for CallFuture<T, E> {
         if let Stage::Made = stage {
             *stage = Stage::Over;
             match call.begin(cx.waker()).map_err(CallError::from_fault)? {
-                Begun::Ended(end) => return Poll::Ready(end),
+                Begun::Ended(end) => return Poll::Ready(call.over(end)),
                 Begun::Stage(next) => *stage = next,
             }
             if let Stage::Sent(_) = stage {
@@ -326,7 +384,7 @@ impl<T: 'static, E: 'static> Future for CallFuture<T, E> {
             Stage::Made | Stage::Over => panic!("a call was polled after its end"),
         };
         *stage = Stage::Over;
-        Poll::Ready(end)
+        Poll::Ready(call.over(end))
     }
 }
 
@@ -337,6 +395,11 @@ impl Tell {
             return Err(lost(self.fault.take()));
         }
         let letter = &mut self.letter;
+        if self.feeds.is_some() {
+            // Within a runtime, which is seen to there.
+            self.handle.peer()?;
+            start(&mut self.feeds);
+        }
         self.handle.with_peer(|peer| peer.tell_at_once(letter))?;
         let Some(letter) = self.letter.take() else {
             return Ok(None);
@@ -359,12 +422,17 @@ impl Future for Tell {
             Some(waits) => waits,
             None => match self.begin()? {
                 Some(waits) => waits,
-                None => return Poll::Ready(Ok(())),
+                None => {
+                    let_go(&mut self.feeds);
+                    return Poll::Ready(Ok(()));
+                }
             },
         };
         let end = waits.as_mut().poll(cx);
-        if end.is_pending() {
-            self.waits = Some(waits);
+        match end {
+            Poll::Pending => self.waits = Some(waits),
+            Poll::Ready(Ok(())) => let_go(&mut self.feeds),
+            Poll::Ready(Err(_)) => {}
         }
         end
     }

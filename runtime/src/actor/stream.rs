@@ -17,9 +17,10 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::task::coop::poll_proceed;
 
-use super::call::{Call, Decoders, Prepared, call, going_down};
+use super::call::{Apart, Call, Decoders, Prepared, call, going_down, let_go, start};
 use super::conn::Reply;
 use super::contract::Marker;
+use super::feed::Feeds;
 use super::handle::ActorRef;
 use super::peer::Peer;
 
@@ -43,6 +44,35 @@ pub(super) fn window() -> Window {
 /// The call ends like any other: with the method's error, the actor's death or its deadline. The stream has no deadline. It
 /// yields no faster than it is read, and nothing before that: at most 64 items, or 1 MiB, are on their way. Dropped, its
 /// producer is dropped in the other process too.
+///
+/// Methods take streams, too, and then are given any. Where its maker dies, the method has an error as the last item:
+///
+/// ```
+/// use futures::{Stream, TryStreamExt, stream};
+/// use procession::prelude::*;
+///
+/// #[derive(Default)]
+/// struct Adder;
+///
+/// #[actor]
+/// impl Adder {
+///     async fn sum(&self, numbers: impl Stream<Item = procession::Result<u64>>) -> procession::Result<u64> {
+///         numbers.try_fold(0, |sum, n| async move { Ok(sum + n) }).await
+///     }
+///     fn doubled(&self, numbers: impl Stream<Item = u64>) -> impl Stream<Item = u64> + use<> {
+///         numbers.map(|n| 2 * n) // ends with an error where `numbers` does
+///     }
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let adder = Adder::spawn().await?;
+/// assert_eq!(adder.sum(stream::iter(1..=100)).await?, 5050);
+/// let doubled = adder.doubled(stream::iter(1..=3)).await?;
+/// assert_eq!(doubled.try_collect::<Vec<_>>().await?, [2, 4, 6]);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// ```
 /// use futures::Stream;
@@ -126,6 +156,12 @@ pub fn stream_call<M: Marker, T, E>(
 }
 
 impl<T, E> StreamCall<T, E> {
+    /// They feed the streams among its arguments.
+    #[doc(hidden)]
+    pub fn feeding(self, feeds: Feeds) -> Self {
+        StreamCall(self.0.feeding(feeds))
+    }
+
     /// Ends the call with [`CallError::Timeout`] if the stream is not there after this long.
     pub fn timeout(self, after: Duration) -> Self {
         StreamCall(self.0.timeout(after))
@@ -140,10 +176,16 @@ impl<T: 'static, E: 'static> IntoFuture for StreamCall<T, E> {
         StreamFuture(Box::pin(async move {
             let mut call = self.0;
             let Prepared { context, after } = call.prepare().map_err(CallError::Other)?;
-            let (handle, letter, decode) = call.take_apart();
+            let Apart {
+                handle,
+                letter,
+                decode,
+                mut feeds,
+            } = call.take_apart();
             let letter = letter.ok_or_else(|| CallError::Other(going_down()))?;
             let inflow = Arc::new(Inflow::new());
             let peer = handle.peer().map_err(CallError::from_fault)?;
+            start(&mut feeds);
             let begun = tokio::time::timeout(after, peer.stream(letter, context, inflow.clone())).await;
             let begun = begun
                 .map_err(|_| CallError::Timeout)?
@@ -160,6 +202,7 @@ impl<T: 'static, E: 'static> IntoFuture for StreamCall<T, E> {
             };
             // Dropped where it is an error: to take back what has ended is nothing.
             answer.reply.decode(|_| Ok(()), decode.error)?;
+            let_go(&mut feeds);
             Ok(stream)
         }))
     }

@@ -12,7 +12,7 @@
 //! **The end.** An end that is dropped says so, behind all that it sent. The transport alone says that the other end is
 //! closed, not why: where the goodbye is missing, whoever held it died, or left it in a message that was never read, or ended
 //! by a way that runs no destructors (`exit`, a panic, a thread that is still running). That is [`End::Lost`]: what was sent
-//! before is read first. There is room for the goodbye in a transport that is full.
+//! before is read first. In place of the goodbye there may be an error, for the other end to be told. There is room for the goodbye in a transport that is full.
 //!
 //! **Travelling.** An end that is [packed](Line::pack) is gone from here. What was read and not taken, and what is not yet
 //! written, goes along; the other side sees nothing of it.
@@ -22,6 +22,7 @@ use crate::link::credit::{Credit, CreditFault, Granter, Window};
 use crate::link::{self, Driver, Incoming, Item, LinkKind, Rest, Sender, Transport};
 use crate::process::control;
 use crate::wire::attach::Payload;
+use crate::wire::codec;
 use crate::wire::frame::{Flags, Head, Kind};
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -276,6 +277,29 @@ impl Line {
         state.end.get_or_insert(End::Dropped);
     }
 
+    /// Closes it with an error in place of a goodbye, behind all that was sent.
+    pub(super) fn fail(&self, error: &Error) {
+        let mut state = self.state();
+        state.end.get_or_insert(End::Dropped);
+        let at = std::mem::replace(&mut state.at, At::Gone);
+        drop(state);
+        let (head, mut body) = (Head::new(Kind::Fault), Vec::new());
+        if codec::encode(error, &mut body).is_err() {
+            return;
+        }
+        match at {
+            At::Open { sender, driver, .. } => {
+                if sender.send(head, body, Vec::new()).is_ok() {
+                    driver.end();
+                }
+            }
+            At::Rest(transport, rest) => {
+                rest.end(transport, [&head.to_bytes(body.len())[..], &body].concat())
+            }
+            At::Gone => {}
+        }
+    }
+
     fn allow(&self, item: &Payload) -> Result<(), Unsent> {
         let mut state = self.state();
         if state.end.is_some() {
@@ -384,6 +408,10 @@ impl State {
                 let item = unheld(frame.head).unwrap_or_else(|| frame.into_item());
                 self.granter.arrived(item.cost())?;
                 self.arrived.push_back(item);
+            }
+            Kind::Fault => {
+                let error = codec::decode(&frame.body);
+                return Err(End::Broken(error.unwrap_or_else(Error::from)));
             }
             Kind::Credit => window.grant(Credit::of_head(&frame.head))?,
             other => {
