@@ -346,10 +346,10 @@ impl Waiting {
     /// A part of the answer has come. Where there is no memory for one, those behind it are of no use either.
     pub(super) fn part(&mut self, part: Incoming) {
         let rare = self.rare.get_or_insert_default();
-        match part.unheld {
+        match part.is_unheld() {
             _ if rare.unheld.is_some() => {}
-            None => rare.parts.push(part.into_payload()),
-            unheld => rare.unheld = unheld,
+            false => rare.parts.push(part.into_payload()),
+            true => rare.unheld = Some(part.size()),
         }
     }
 

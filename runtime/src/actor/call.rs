@@ -59,13 +59,19 @@ pub struct Call<T, E = Never> {
     name: &'static str,
     /// `None`: it was sent, or there is a fault.
     letter: Option<Letter>,
-    /// Why there is nothing to send.
-    fault: Option<Error>,
+    aside: Option<Box<Aside>>,
     decode: Decoders<T, E>,
     timeout: Option<Duration>,
     kill_after: Option<Duration>,
-    /// Of the streams among its arguments. Few have any: what every call moves about stays small.
-    feeds: Option<Box<Feeds>>,
+}
+
+/// What few calls have: what every call moves about stays small.
+#[derive(Default)]
+pub(super) struct Aside {
+    /// Why there is nothing to send.
+    fault: Option<Error>,
+    /// Of the streams among its arguments.
+    feeds: Option<Feeds>,
 }
 
 /// How the output of a method is read.
@@ -88,11 +94,10 @@ pub struct CallFuture<T, E> {
 pub struct Tell {
     handle: Arc<Handle>,
     letter: Option<Letter>,
-    fault: Option<Error>,
+    aside: Option<Box<Aside>>,
     timeout: Option<Duration>,
     /// It has to wait before it can be sent.
     waits: Option<BoxFuture<'static, Result<(), CallError>>>,
-    feeds: Option<Box<Feeds>>,
 }
 
 /// How far a message has come.
@@ -125,11 +130,10 @@ pub fn call<M: Marker, T, E>(
         handle: actor.handle().clone(),
         name,
         letter,
-        fault,
+        aside: fault.map(Aside::of_fault),
         decode,
         timeout: None,
         kill_after: None,
-        feeds: None,
     }
 }
 
@@ -137,7 +141,7 @@ impl<T, E> Call<T, E> {
     /// They feed the streams among its arguments.
     #[doc(hidden)]
     pub fn feeding(mut self, feeds: Feeds) -> Self {
-        self.feeds = Some(Box::new(feeds));
+        self.aside.get_or_insert_default().feeds = Some(feeds);
         self
     }
 
@@ -180,10 +184,9 @@ impl<T, E> Call<T, E> {
         Tell {
             handle: self.handle,
             letter: self.letter,
-            fault: self.fault,
+            aside: self.aside,
             timeout: self.timeout,
             waits: None,
-            feeds: self.feeds,
         }
     }
 
@@ -196,15 +199,14 @@ impl<T, E> Call<T, E> {
         let Tell {
             handle,
             letter,
-            fault,
-            mut feeds,
+            mut aside,
             ..
         } = self.tell();
-        let letter = letter.ok_or_else(|| lost(fault))?;
+        let letter = letter.ok_or_else(|| lost(&mut aside))?;
         let peer = handle.peer().map_err(CallError::from_fault)?;
-        start(&mut feeds);
+        start(&mut aside);
         peer.try_tell(letter)?;
-        let_go(&mut feeds);
+        let_go(&mut aside);
         Ok(())
     }
 }
@@ -225,7 +227,7 @@ impl<T: 'static, E: 'static> Call<T, E> {
     /// It came to that.
     fn over<O>(&mut self, end: Result<O, CallError<E>>) -> Result<O, CallError<E>> {
         if end.is_ok() {
-            let_go(&mut self.feeds);
+            let_go(&mut self.aside);
         }
         end
     }
@@ -233,10 +235,10 @@ impl<T: 'static, E: 'static> Call<T, E> {
     /// Sends it, at once if that can be.
     fn begin(&mut self, waiter: &Waker) -> Result<Begun<Result<T, CallError<E>>>> {
         let Prepared { context, after } = self.prepare()?;
-        if self.feeds.is_some() {
+        if self.aside.is_some() {
             // Within a runtime, which is seen to there.
             self.handle.peer()?;
-            start(&mut self.feeds);
+            start(&mut self.aside);
         }
         if context.holds.is_none() {
             let (letter, grace) = (&mut self.letter, context.grace);
@@ -250,7 +252,7 @@ impl<T: 'static, E: 'static> Call<T, E> {
                 });
             }
         }
-        let letter = self.letter.take().ok_or_else(|| lost(None))?;
+        let letter = self.letter.take().ok_or_else(|| lost(&mut None))?;
         let (peer, decode) = (self.handle.peer()?, self.decode);
         Ok(Begun::Stage(Stage::Waits(Box::pin(async move {
             match tokio::time::timeout(after, peer.call(letter, context)).await {
@@ -268,7 +270,8 @@ enum Begun<T> {
 }
 
 /// Why there is no letter.
-fn lost(fault: Option<Error>) -> Error {
+fn lost(aside: &mut Option<Box<Aside>>) -> Error {
+    let fault = aside.as_mut().and_then(|aside| aside.fault.take());
     fault.unwrap_or_else(going_down)
 }
 
@@ -294,16 +297,26 @@ pub(super) struct Prepared {
     pub(super) after: Duration,
 }
 
+impl Aside {
+    #[cold]
+    fn of_fault(fault: Error) -> Box<Aside> {
+        Box::new(Aside {
+            fault: Some(fault),
+            feeds: None,
+        })
+    }
+}
+
 /// A call is sent.
-pub(super) fn start(feeds: &mut Option<Box<Feeds>>) {
-    if let Some(feeds) = feeds {
+pub(super) fn start(aside: &mut Option<Box<Aside>>) {
+    if let Some(feeds) = aside.as_mut().and_then(|aside| aside.feeds.as_mut()) {
         feeds.start();
     }
 }
 
 /// A call has succeeded.
-pub(super) fn let_go(feeds: &mut Option<Box<Feeds>>) {
-    if let Some(feeds) = feeds.take() {
+pub(super) fn let_go(aside: &mut Option<Box<Aside>>) {
+    if let Some(feeds) = aside.take().and_then(|aside| aside.feeds) {
         feeds.let_go();
     }
 }
@@ -313,7 +326,7 @@ pub(super) struct Apart<T, E> {
     pub(super) handle: Arc<Handle>,
     pub(super) letter: Option<Letter>,
     pub(super) decode: Decoders<T, E>,
-    pub(super) feeds: Option<Box<Feeds>>,
+    pub(super) aside: Option<Box<Aside>>,
 }
 
 impl<T, E> Call<T, E> {
@@ -322,14 +335,14 @@ impl<T, E> Call<T, E> {
             handle: self.handle,
             letter: self.letter,
             decode: self.decode,
-            feeds: self.feeds,
+            aside: self.aside,
         }
     }
 
     /// What it inherits from the message that is handled here is added.
     pub(super) fn prepare(&mut self) -> Result<Prepared> {
         let Some(letter) = &mut self.letter else {
-            return Err(lost(self.fault.take()));
+            return Err(lost(&mut self.aside));
         };
         let after = limit(self.timeout);
         let now = match after > PRECISE {
@@ -392,13 +405,13 @@ impl Tell {
     /// Sends it at once, if that can be; what is to be waited for otherwise.
     fn begin(&mut self) -> Result<Option<BoxFuture<'static, Result<(), CallError>>>> {
         if self.letter.is_none() {
-            return Err(lost(self.fault.take()));
+            return Err(lost(&mut self.aside));
         }
         let letter = &mut self.letter;
-        if self.feeds.is_some() {
+        if self.aside.is_some() {
             // Within a runtime, which is seen to there.
             self.handle.peer()?;
-            start(&mut self.feeds);
+            start(&mut self.aside);
         }
         self.handle.with_peer(|peer| peer.tell_at_once(letter))?;
         let Some(letter) = self.letter.take() else {
@@ -423,7 +436,7 @@ impl Future for Tell {
             None => match self.begin()? {
                 Some(waits) => waits,
                 None => {
-                    let_go(&mut self.feeds);
+                    let_go(&mut self.aside);
                     return Poll::Ready(Ok(()));
                 }
             },
@@ -431,7 +444,7 @@ impl Future for Tell {
         let end = waits.as_mut().poll(cx);
         match end {
             Poll::Pending => self.waits = Some(waits),
-            Poll::Ready(Ok(())) => let_go(&mut self.feeds),
+            Poll::Ready(Ok(())) => let_go(&mut self.aside),
             Poll::Ready(Err(_)) => {}
         }
         end

@@ -567,8 +567,8 @@ impl Peer {
             ..
         } = frame.head;
         let reply = match kind {
-            Kind::Reply | Kind::Failed | Kind::Fault if frame.unheld.is_some() => {
-                Reply::Fault(Error::unheld_here(frame.unheld.unwrap_or_default()))
+            Kind::Reply | Kind::Failed | Kind::Fault if frame.is_unheld() => {
+                Reply::Fault(Error::unheld_here(frame.size()))
             }
             Kind::Reply => Reply::Value(frame.into_payload(), aux),
             Kind::Failed => Reply::Failed(frame.into_payload()),

@@ -116,7 +116,7 @@ impl Port {
         let Head { kind, flags, seq, .. } = frame.head;
         match kind {
             Kind::Request | Kind::Tell => {
-                let (head, cost, is_held) = (frame.head, frame.cost(), frame.unheld.is_none());
+                let (head, cost, is_held) = (frame.head, frame.cost(), !frame.is_unheld());
                 let mut body = frame.into_payload();
                 let ancestors = match flags.contains(Flags::NESTED) && is_held {
                     true => ancestors(&mut body.bytes)?,

@@ -180,12 +180,12 @@ impl<T: 'static, E: 'static> IntoFuture for StreamCall<T, E> {
                 handle,
                 letter,
                 decode,
-                mut feeds,
+                mut aside,
             } = call.take_apart();
             let letter = letter.ok_or_else(|| CallError::Other(going_down()))?;
             let inflow = Arc::new(Inflow::new());
             let peer = handle.peer().map_err(CallError::from_fault)?;
-            start(&mut feeds);
+            start(&mut aside);
             let begun = tokio::time::timeout(after, peer.stream(letter, context, inflow.clone())).await;
             let begun = begun
                 .map_err(|_| CallError::Timeout)?
@@ -202,7 +202,7 @@ impl<T: 'static, E: 'static> IntoFuture for StreamCall<T, E> {
             };
             // Dropped where it is an error: to take back what has ended is nothing.
             answer.reply.decode(|_| Ok(()), decode.error)?;
-            let_go(&mut feeds);
+            let_go(&mut aside);
             Ok(stream)
         }))
     }

@@ -629,8 +629,8 @@ fn unheld(head: Head) -> Option<Item> {
     is_one.then(|| {
         Item::Unheld(Credit {
             messages: 1,
-            bytes: head.aux,
-            fds: head.method,
+            bytes: head.aux.max(head.block.into()),
+            fds: head.method.max(head.fds.into()),
         })
     })
 }

@@ -160,7 +160,6 @@ impl Driver {
             head,
             body: self.take(len),
             block: None,
-            unheld: None,
             fds: Vec::new(),
         })
     }

@@ -14,7 +14,7 @@
 //! one costs more than to read into them.
 //!
 //! Where there is no memory for a large frame, that frame alone is lost: the rest of it is read and thrown away, and it is
-//! delivered with its head, its descriptors, and how large it was.
+//! delivered with its head, which says how large it was, and its descriptors.
 //!
 //! The first reads, and those after a rest, go into a small buffer: most links carry little, and each is memory of a process
 //! of its own.
@@ -27,7 +27,7 @@ use super::side::Lots;
 use super::{Incoming, LinkError};
 use crate::os::memory;
 use crate::wire::behind::BLOCK;
-use crate::wire::frame::{FrameCodec, HEADER, Head};
+use crate::wire::frame::{Flags, FrameCodec, HEADER, Head};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -151,7 +151,6 @@ impl Inbox {
             head,
             body: self.buf.split_to(len - n_apart).freeze(),
             block,
-            unheld: None,
             fds: self.take_fds(is_lost, n_here),
         }))
     }
@@ -193,7 +192,10 @@ impl Inbox {
         if unheld.left > 0 {
             return None;
         }
-        let Unheld { head, len, .. } = *self.unheld.take()?;
+        let Unheld { mut head, len, .. } = *self.unheld.take()?;
+        head.flags = head.flags.with(Flags::UNHELD);
+        // No body has more than its length can say.
+        head.block = len as u32;
         self.frame = 0;
         let n_fds = usize::from(head.fds);
         let is_lost = n_fds > 0 && self.lost.front() == Some(&0);
@@ -201,7 +203,6 @@ impl Inbox {
             head,
             body: Bytes::new(),
             block: None,
-            unheld: Some(len),
             fds: self.take_fds(is_lost, if is_lost { 0 } else { n_fds }),
         })
     }

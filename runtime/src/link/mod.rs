@@ -50,7 +50,7 @@ use crate::local;
 use crate::os::socket;
 use crate::wire::attach::Payload;
 use crate::wire::control::LinkId;
-use crate::wire::frame::{FrameCodec, FrameError, Head};
+use crate::wire::frame::{Flags, FrameCodec, FrameError, Head};
 use crate::{Error, ErrorKind};
 use bytes::Bytes;
 use std::io;
@@ -74,8 +74,6 @@ pub(crate) struct Incoming {
     pub(crate) body: Bytes,
     /// The end of the body, where it was read into memory of its own.
     pub(crate) block: Option<Bytes>,
-    /// There was no memory for the body, which has so many bytes: it was thrown away.
-    pub(crate) unheld: Option<usize>,
     pub(crate) fds: Vec<OwnedFd>,
 }
 
@@ -83,14 +81,29 @@ impl Incoming {
     /// What it takes of the receiver's credit.
     pub(crate) fn cost(&self) -> Credit {
         let block = self.block.as_ref().map_or(0, Bytes::len);
-        let len = self.unheld.unwrap_or(self.body.len() + block);
+        let len = match self.is_unheld() {
+            false => self.body.len() + block,
+            true => self.size(),
+        };
         Credit::of(len, self.head.fds.into())
     }
 
+    /// Whether there was no memory for the body, which was thrown away.
+    #[inline]
+    pub(crate) fn is_unheld(&self) -> bool {
+        self.head.flags.contains(Flags::UNHELD)
+    }
+
+    /// How many bytes it had then.
+    #[cold]
+    pub(crate) fn size(&self) -> usize {
+        self.head.block as usize
+    }
+
     pub(crate) fn into_item(self) -> Item {
-        match self.unheld {
-            None => Item::Held(self.into_payload()),
-            Some(_) => Item::Unheld(self.cost()),
+        match self.is_unheld() {
+            false => Item::Held(self.into_payload()),
+            true => Item::Unheld(self.cost()),
         }
     }
 

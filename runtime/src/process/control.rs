@@ -82,8 +82,8 @@ struct Open {
 
 /// A control message, and the ends of links beside it.
 pub(crate) fn heard<T: DeserializeOwned>(frame: Incoming) -> Result<(T, Vec<OwnedFd>)> {
-    if let Some(size) = frame.unheld {
-        return Err(Error::unheld(size));
+    if frame.is_unheld() {
+        return Err(Error::unheld(frame.size()));
     }
     let (heard, beside) = frame.into_payload().unpack()?;
     let owned = beside.into_iter().map(|fd| Attached(fd).into_owned());
