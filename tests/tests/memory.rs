@@ -116,7 +116,7 @@ impl Cramped {
             .collect()
             .await
     }
-    async fn receive(&self, blocks: Receiver<Vec<u8>>) -> Vec<Result<usize, ErrorKind>> {
+    async fn receive(&self, blocks: Receiver<String>) -> Vec<Result<usize, ErrorKind>> {
         blocks
             .map(|block| block.map(|block| block.len()).map_err(|error| error.kind()))
             .collect()
@@ -124,7 +124,7 @@ impl Cramped {
     }
     async fn hand_on(
         &self,
-        mut blocks: Receiver<Vec<u8>>,
+        mut blocks: Receiver<String>,
         other: CrampedRef,
     ) -> Vec<Result<usize, ErrorKind>> {
         // Others have arrived by the time that this has.
@@ -329,7 +329,7 @@ async fn an_item_of_a_channel_for_which_there_is_no_memory_is_an_error_and_other
     let received = async { within("items", actor.receive(receiver)).await };
     let sent = async {
         for len in lens {
-            within("an item", sender.send(vec![7; len]))
+            within("an item", sender.send(letters(len)))
                 .await
                 .expect("a receiver");
         }
@@ -345,7 +345,7 @@ async fn an_item_of_a_channel_for_which_there_is_no_memory_is_an_error_and_other
     let sent = async {
         for len in [1, 2, LARGE, 3] {
             // The end may be between two processes.
-            within("an item", sender.send(vec![7; len]))
+            within("an item", sender.send(letters(len)))
                 .await
                 .expect("a receiver");
         }
