@@ -1,12 +1,15 @@
 //! The arguments of a function that runs elsewhere.
 //!
 //! A plain `&T` is taken as its owned form and lent to the function; any other borrow is refused, as are patterns,
-//! `self` where there is none, and conditional arguments.
+//! `self` where there is none, and conditional arguments. An `impl Stream` of an actor's method is taken as a stream, and
+//! travels as the receiver of a channel that it is fed into.
 
 use crate::fault::Faults;
 use crate::function::text;
+use crate::streamed::{self, Refused, Streamed};
 use crate::travel::{Manner, Root, Travel};
 use crate::types;
+use crate::unit::local;
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::{FnArg, Ident, Pat, PatType, Receiver, Type};
@@ -21,19 +24,32 @@ pub(crate) struct Argument {
     pub(crate) ty: Type,
     /// What is behind the borrow, where it is one.
     borrowed: Option<Type>,
+    /// What there is of it, where it is a stream.
+    pub(crate) stream: Option<Streamed>,
     /// Its type as written, faults and all, where it can stand in the type of a function pointer.
     pub(crate) faulty: Type,
 }
 
+/// Whether an argument may be a stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Streams {
+    Taken,
+    Refused,
+}
+
 /// Reads the arguments, without the receiver, and reports what cannot be called from afar.
-pub(crate) fn read<'a>(inputs: impl Iterator<Item = &'a FnArg>, faults: &mut Faults) -> Vec<Argument> {
+pub(crate) fn read<'a>(
+    inputs: impl Iterator<Item = &'a FnArg>,
+    streams: Streams,
+    faults: &mut Faults,
+) -> Vec<Argument> {
     let typed = inputs.filter_map(|input| match input {
         FnArg::Typed(typed) => Some(typed),
         FnArg::Receiver(_) => None,
     });
     typed
         .enumerate()
-        .map(|(idx, typed)| Argument::read(idx, typed, faults))
+        .map(|(idx, typed)| Argument::read(idx, typed, streams, faults))
         .collect()
 }
 
@@ -46,7 +62,7 @@ pub(crate) fn receiver<'a>(mut inputs: impl Iterator<Item = &'a FnArg>) -> Optio
 }
 
 impl Argument {
-    fn read(idx: usize, typed: &PatType, faults: &mut Faults) -> Self {
+    fn read(idx: usize, typed: &PatType, streams: Streams, faults: &mut Faults) -> Self {
         let hidden = format_ident!("arg{idx}", span = Span::mixed_site());
         if let Some(cfg) = typed.attrs.iter().find(|attr| attr.path().is_ident("cfg")) {
             faults.at(
@@ -54,7 +70,12 @@ impl Argument {
                 "an argument cannot depend on a `cfg`: put it on the whole function",
             );
         }
-        let (ty, borrowed) = taken(&typed.ty, faults);
+        let stream = streamed::argument(&typed.ty, streams, faults);
+        let (ty, borrowed) = match &stream {
+            Some(Ok(_)) => ((*typed.ty).clone(), None),
+            Some(Err(Refused)) => (types::owned(&typed.ty, &mut Faults::default()), None),
+            None => taken(&typed.ty, faults),
+        };
         Argument {
             name: name(&typed.pat, faults).unwrap_or_else(|| hidden.clone()),
             hidden,
@@ -64,6 +85,7 @@ impl Argument {
             },
             ty,
             borrowed,
+            stream: stream.and_then(Result::ok),
         }
     }
 
@@ -75,11 +97,16 @@ impl Argument {
     pub(crate) fn without_self(mut self, actor: &Type) -> Self {
         self.ty = types::without_self(&self.ty, actor);
         self.borrowed = self.borrowed.map(|ty| types::without_self(&ty, actor));
+        self.stream = self.stream.map(|stream| stream.without_self(actor));
         self
     }
 
     /// The type that travels.
-    pub(crate) fn owned(&self, Root { private, .. }: &Root) -> TokenStream {
+    pub(crate) fn owned(&self, root: &Root) -> TokenStream {
+        let Root { private, .. } = root;
+        if let Some(stream) = &self.stream {
+            return stream.receiver(root);
+        }
         match &self.borrowed {
             Some(borrowed) => types::at(borrowed, quote!(#private::Owned<#borrowed>)),
             None => self.ty.to_token_stream(),
@@ -87,7 +114,15 @@ impl Argument {
     }
 
     pub(crate) fn travel(&self, root: &Root) -> Travel {
-        let behind = self.borrowed.as_ref().unwrap_or(&self.ty);
+        let item = self.stream.as_ref().map(|stream| &stream.item);
+        let behind = item.or(self.borrowed.as_ref()).unwrap_or(&self.ty);
+        if self.stream.is_some() {
+            return Travel {
+                ty: self.owned(root),
+                blame: behind.to_token_stream(),
+                manner: Manner::Value,
+            };
+        }
         Travel {
             ty: self.owned(root),
             blame: behind.to_token_stream(),
@@ -107,9 +142,22 @@ impl Argument {
         }
     }
 
+    /// A statement that gives the method the items of a stream which cannot say how it ends, where it is one: `broken` hears of
+    /// that.
+    pub(crate) fn plain(&self, broken: &Ident, root: &Root) -> Option<TokenStream> {
+        let (hidden, private) = (&self.hidden, &root.private);
+        let stream = self.stream.as_ref().filter(|stream| stream.is_plain)?;
+        let decode = stream.coding("decode", root);
+        Some(quote!(let #hidden = #private::Items::new(#hidden, #decode, &#broken);))
+    }
+
     /// A reference to the owned form of the value that the caller gave.
-    pub(crate) fn taken(&self) -> TokenStream {
-        let name = &self.name;
+    pub(crate) fn taken(&self, root: &Root) -> TokenStream {
+        let (name, private) = (&self.name, &root.private);
+        if let Some(stream) = &self.stream {
+            let (feeds, encode) = (local("feeds"), stream.coding("encode", root));
+            return quote!(&#private::feed(&mut #feeds, #name, #encode)?);
+        }
         match &self.borrowed {
             Some(borrowed) if types::is_blob(borrowed) => quote!(#name),
             Some(borrowed) => quote!(&<#borrowed as ::std::borrow::ToOwned>::to_owned(#name)),
@@ -137,11 +185,15 @@ pub(crate) fn names(arguments: &[Argument]) -> TokenStream {
 }
 
 /// The arguments as they are shown, and their names.
-pub(crate) fn shown(arguments: &[Argument]) -> (Vec<TokenStream>, Vec<TokenStream>) {
-    arguments
-        .iter()
-        .map(|Argument { name, ty, .. }| (quote!(#name: #ty), quote!(#name)))
-        .unzip()
+pub(crate) fn shown(arguments: &[Argument], root: &Root) -> (Vec<TokenStream>, Vec<TokenStream>) {
+    let shown = arguments.iter().map(|Argument { name, ty, stream, .. }| {
+        let ty = match stream {
+            Some(stream) => stream.given(root),
+            None => ty.to_token_stream(),
+        };
+        (quote!(#name: #ty), quote!(#name))
+    });
+    shown.unzip()
 }
 
 /// Statements that encode all arguments, one after the other.
@@ -161,8 +213,8 @@ pub(crate) fn encode(
 pub(crate) fn give(arguments: &[Argument], root: &Root, out: &TokenStream) -> TokenStream {
     let given = arguments.iter().map(|argument| {
         let (travel, name) = (argument.travel(root), &argument.name);
-        match argument.is_borrowed() {
-            true => travel.encode(root, &argument.taken(), out),
+        match argument.is_borrowed() || argument.stream.is_some() {
+            true => travel.encode(root, &argument.taken(root), out),
             false => travel.give(root, &quote!(#name), out),
         }
     });

@@ -13,6 +13,7 @@ mod function;
 mod options;
 mod output;
 mod service;
+mod streamed;
 mod task;
 mod travel;
 mod types;
@@ -66,7 +67,23 @@ pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | `#[local]` | a method that is not on the ref |
 /// | `#[idempotent]` | a method that is run again if its process dies in the middle of it: once, or as often as `#[idempotent(retries = 3)]` says |
 ///
-/// Arguments and outputs travel as those of a `#[task]`. Functions without `self`, constants and types are left alone.
+/// Arguments and outputs travel as those of a `#[task]`, and methods have streams as well:
+///
+/// | written in a method | what whoever calls it has |
+/// | --- | --- |
+/// | `-> impl Stream<Item = T> + use<>` | a `StreamCall`, whose `CallStream` yields a `Result<T, CallError>` |
+/// | `-> Result<impl Stream<Item = T> + use<>, E>` | the same, whose call may end with `E` |
+/// | an argument `impl Stream<Item = procession::Result<T>>` | an argument that takes any stream of `T` that is `Send + 'static` |
+/// | an argument `impl Stream<Item = T>` | the same |
+///
+/// A stream that is given is pulled while its call runs, and longer where the method keeps it: by a task of the runtime in which
+/// the call is awaited, no more than 64 items and 4 MiB before they are read. It is dropped at its end, with its reader, or where the
+/// call fails or is dropped. If it breaks off, since its process died, its call was dropped, or an item could not be sent, the reader gets
+/// an error as the last item, after all that was sent before. Where the items are plain there is no place for that: the method is
+/// dropped instead, or the stream that it returned ends, and the call comes to the error. Whoever keeps a stream beyond its method
+/// takes `Result`s. `+ Send`, `+ Unpin` and `+ 'static` hold of all of them and may be written.
+///
+/// Functions without `self`, constants and types are left alone.
 ///
 /// | option | means | default |
 /// | --- | --- | --- |

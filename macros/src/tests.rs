@@ -144,6 +144,27 @@ fn an_actor_with_all_there_can_be_in_it() {
 }
 
 #[test]
+fn an_actor_that_is_given_streams() {
+    let item = quote! {
+        impl Reader {
+            async fn sum(&self, mut numbers: impl Stream<Item = u64> + Unpin) -> u64 {
+                numbers.fold(0, add).await
+            }
+            async fn told(&mut self, name: &str, numbers: impl Stream<Item = procession::Result<u64>>) -> Result<u64, Error> {
+                numbers.try_fold(0, add).await
+            }
+            fn doubled(&self, numbers: impl Stream<Item = Result<Self>> + 'static) -> impl Stream<Item = u64> + use<> {
+                numbers.map(double)
+            }
+            async fn both(&self, a: impl Stream<Item = u64>, b: impl Stream<Item = Vec<u8>>) -> impl Stream<Item = u64> + use<> {
+                a.zip(b)
+            }
+        }
+    };
+    check("actor_streams", actor::actor(TokenStream::new(), item));
+}
+
+#[test]
 fn an_actor_that_begins_by_default() {
     let item = quote! {
         impl Counter {

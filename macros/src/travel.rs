@@ -95,7 +95,8 @@ impl Travel {
         quote!(#function(#bytes))
     }
 
-    fn function(&self, Root { root, private, codec }: &Root, name: &str) -> TokenStream {
+    /// The path of the function of that name.
+    pub(crate) fn function(&self, Root { root, private, codec }: &Root, name: &str) -> TokenStream {
         let (first, last) = ends(&self.blame);
         let ty = &self.ty;
         let open = quote_spanned!(first=> <);

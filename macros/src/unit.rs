@@ -6,7 +6,7 @@
 //! `impl`s. There its own name is the function: it can be shadowed by an argument, and recursion stays in the process.
 //! Nothing else in that constant has a name that the body could meet.
 
-use crate::argument::{self, Argument};
+use crate::argument::{self, Argument, Streams};
 use crate::attributes;
 use crate::fault::Faults;
 use crate::function::Function;
@@ -42,7 +42,7 @@ impl Unit {
             );
         }
         Unit {
-            arguments: argument::read(sig.inputs.iter(), faults),
+            arguments: argument::read(sig.inputs.iter(), Streams::Refused, faults),
             output: Output::read(&sig.output, faults),
             root,
             function,

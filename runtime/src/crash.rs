@@ -49,6 +49,15 @@ points! {
     Queued,
     FramesWritten,
     Cancelled,
+    // A ring.
+    /// The bytes are in the memory that both sides share, and the cursor does not say so.
+    RingFilled,
+    /// The cursor says so; the reader was not told, nor woken.
+    RingPublished,
+    /// The reader was told, and sleeps on.
+    RingUnrung,
+    /// The bytes were copied out, and their room was not given back.
+    RingEmptied,
     // Receiving.
     Received,
     Accepted,

@@ -66,6 +66,8 @@ pub enum ErrorKind {
     Codec,
     /// A message is larger than the limit.
     TooLarge,
+    /// There is no memory for a message, in the process that sends it or in the one that receives it.
+    OutOfMemory,
     /// The process at the other end died, and its work with it.
     Died,
     /// The process, actor or supervisor was stopped.
@@ -158,6 +160,32 @@ impl Error {
             "a message of {size} bytes is over the frame limit of {limit}: raise it, or send it in parts"
         );
         Self::with_kind(ErrorKind::TooLarge, message)
+    }
+
+    /// A message of that size, or more, was to be encoded.
+    #[cold]
+    pub(crate) fn unencoded(size: usize) -> Self {
+        let message =
+            format_args!("out of memory: a message of {size} bytes cannot be encoded in this process");
+        Self::with_kind(ErrorKind::OutOfMemory, message)
+    }
+
+    /// A request of that size came.
+    #[cold]
+    pub(crate) fn unheld(size: usize) -> Self {
+        let message = format_args!(
+            "the receiver is out of memory: a message of {size} bytes has no room there and was thrown away"
+        );
+        Self::with_kind(ErrorKind::OutOfMemory, message)
+    }
+
+    /// An answer or an item of that size came.
+    #[cold]
+    pub(crate) fn unheld_here(size: usize) -> Self {
+        let message = format_args!(
+            "out of memory: a message of {size} bytes has no room in this process and was thrown away"
+        );
+        Self::with_kind(ErrorKind::OutOfMemory, message)
     }
 
     pub(crate) fn caused_by(mut self, source: Option<&(dyn StdError + 'static)>) -> Self {

@@ -11,14 +11,17 @@ use tokio::sync::mpsc;
 
 pub use crate::actor::call::{Decoders, call};
 pub use crate::actor::contract::{Actor, Invocation, Marker, Method, Outcome, Run, Service, Task};
+pub use crate::actor::feed::{Broken, Feeds};
 pub use crate::actor::row::{Key, ROWS, Row};
 pub use crate::actor::stream::stream_call;
 pub use crate::app::main::{Flavor, Main, main};
 pub use crate::app::test::test;
+pub use crate::channel::feed::{Items, feed};
 pub use crate::supervise::builder::{actor_spec, service_spec};
 pub use crate::wire::attach::Payload;
 pub use crate::wire::blob::{Blob, Slice};
 pub use crate::wire::value::{Failure, Fallible, Wire};
+pub use futures::Stream;
 pub use linkme;
 pub use serde;
 

@@ -92,6 +92,8 @@ const PLAN: &[(&str, &[u64], &[&str])] = &[
             "Live",
         ],
     ),
+    ("receiver", &[1, 2, 9], RING),
+    ("sender", &[1, 2, 9], RING),
     (
         "sender",
         &[1],
@@ -107,6 +109,9 @@ const PLAN: &[(&str, &[u64], &[&str])] = &[
         ],
     ),
 ];
+
+/// Those that are within a ring.
+const RING: &[&str] = &["RingFilled", "RingPublished", "RingUnrung", "RingEmptied"];
 
 const KINDS: [&str; 3] = ["call", "tell", "idempotent"];
 
@@ -177,6 +182,11 @@ fn has_server() -> bool {
     std::env::var("PROCESSION_START").map_or(true, |start| start != "exec")
 }
 
+/// Whether the links of the tests' processes are rings.
+fn has_rings() -> bool {
+    std::env::var("PROCESSION_LINK").map_or(true, |link| link == "ring")
+}
+
 fn plays() -> Vec<Play> {
     let mut plays = Vec::new();
     for (process, occurrences, points) in PLAN {
@@ -186,6 +196,9 @@ fn plays() -> Vec<Play> {
         for point in *points {
             // Nobody is made ahead of being asked for.
             if *point == "OpenAhead" && !has_server() {
+                continue;
+            }
+            if RING.contains(point) && !has_rings() {
                 continue;
             }
             for kind in KINDS {

@@ -3,7 +3,7 @@
 use super::mailbox::Mailbox;
 use super::parse::{Block, Item, Member, Role};
 use super::stream::{self, Streamed};
-use crate::argument::{self, Argument};
+use crate::argument::{self, Argument, Streams};
 use crate::attributes;
 use crate::fault::Faults;
 use crate::function::{Function, text};
@@ -84,13 +84,14 @@ pub(super) fn check(
         cfgs: attributes::cfgs(&block.attrs).into_iter().cloned().collect(),
     };
     let mut seen = Vec::<(Ident, bool)>::new();
-    block.items.retain(|item| {
+    block.items.retain_mut(|item| {
         let Item::Function(member) = item else {
             return true;
         };
         let is_new = is_new(member, &mut seen, faults);
         if is_new {
             actor.add(member, faults);
+            actor.name_streams(member);
         }
         is_new
     });
@@ -155,6 +156,30 @@ impl Actor {
         faults.append(found);
     }
 
+    /// In a method that returns a stream, gives those that it takes their types: the one that it returns captures nothing, and what
+    /// has no name could not be left out.
+    fn name_streams(&self, member: &mut Member) {
+        let Some(method) = self.methods.last() else { return };
+        if member.role != Role::Method || !method.streams || method.is_broken {
+            return;
+        }
+        let typed = member
+            .function
+            .sig
+            .inputs
+            .iter_mut()
+            .filter_map(|input| match input {
+                FnArg::Typed(typed) => Some(typed),
+                FnArg::Receiver(_) => None,
+            });
+        for (typed, argument) in typed.zip(&method.arguments) {
+            if let Some(stream) = &argument.stream {
+                let ty = stream.read(&self.root);
+                *typed.ty = syn::parse_quote!(#ty);
+            }
+        }
+    }
+
     fn check_roles(&self, member: &Member, found: &mut Faults) {
         for role in &member.roles {
             if role.meta.require_path_only().is_err() {
@@ -202,7 +227,7 @@ impl Actor {
         }
         refuse_qualifiers(function, "`#[init]`", found);
         refuse_condition(function, "`#[init]`", found);
-        let arguments = self.arguments(function, found);
+        let arguments = self.arguments(function, Streams::Refused, found);
         let is_fallible = self.check_made_value(function, found);
         self.init = Some(Init {
             function: function.clone(),
@@ -279,7 +304,7 @@ impl Actor {
         refuse_qualifiers(function, "a method of an actor", found);
         let is_exclusive = argument::receiver(function.sig.inputs.iter())
             .is_some_and(|receiver| check_receiver(receiver, found));
-        let arguments = self.arguments(function, found);
+        let arguments = self.arguments(function, Streams::Taken, found);
         let retries = retries(member, found);
         let streamed = stream::read(&function.sig.output, found);
         let output = match &streamed {
@@ -294,6 +319,15 @@ impl Actor {
                 "a stream is not run again: what was read of it cannot be taken back; leave `#[idempotent]` out",
             );
         }
+        if let (true, Some(attr)) = (
+            arguments.iter().any(|argument| argument.stream.is_some()),
+            member.idempotent.first(),
+        ) {
+            found.at(
+                attr,
+                "a stream is read once, so what reads one cannot run again: leave `#[idempotent]` out",
+            );
+        }
         self.methods.push(Method {
             function: function.clone(),
             retries,
@@ -305,8 +339,8 @@ impl Actor {
         });
     }
 
-    fn arguments(&self, function: &Function, found: &mut Faults) -> Vec<Argument> {
-        argument::read(function.sig.inputs.iter(), found)
+    fn arguments(&self, function: &Function, streams: Streams, found: &mut Faults) -> Vec<Argument> {
+        argument::read(function.sig.inputs.iter(), streams, found)
             .into_iter()
             .map(|argument| argument.without_self(&self.ty))
             .collect()

@@ -173,8 +173,30 @@ fn entry(method: &Method, paths: &Root) -> TokenStream {
     });
     let dot_await = function.is_async().then(|| quote!(.await));
     let run = quote!(Self::#name(#actor #(, #lent)*) #dot_await);
+    let broken = local("broken");
+    let plain: Vec<_> = arguments
+        .iter()
+        .filter_map(|argument| argument.plain(&broken, paths))
+        .collect();
+    let broken = (!plain.is_empty()).then_some(broken);
+    let heard = broken.as_ref().map(|broken| {
+        let mutable = function.is_async().then(|| quote!(mut));
+        quote! {
+            let #mutable #broken = #private::Broken::new();
+            #(#plain)*
+        }
+    });
+    let run = match &broken {
+        Some(broken) if function.is_async() => quote! {
+            match #broken.around(async { #run }).await {
+                ::core::result::Result::Ok(#error) => #error,
+                ::core::result::Result::Err(#error) => return #private::Outcome::Fault(#error),
+            }
+        },
+        _ => run,
+    };
     let outcome = match method.streams {
-        true => streamed(output, &run, &call, paths),
+        true => streamed(output, &run, &call, broken.as_ref(), paths),
         false => outcome(output, &run, &call, paths),
     };
     let unused = match arguments.is_empty() {
@@ -184,6 +206,7 @@ fn entry(method: &Method, paths: &Root) -> TokenStream {
     let run = quote! {
         match #call.decode(|#unused| #decode) {
             ::core::result::Result::Ok(#names) => {
+                #heard
                 #outcome
             }
             ::core::result::Result::Err(#error) => #private::Outcome::Fault(#error),
@@ -211,11 +234,21 @@ fn entry(method: &Method, paths: &Root) -> TokenStream {
 }
 
 /// What is sent back for the stream `run`, or for its error.
-fn streamed(output: &Output, run: &TokenStream, call: &Ident, paths: &Root) -> TokenStream {
+fn streamed(
+    output: &Output,
+    run: &TokenStream,
+    call: &Ident,
+    broken: Option<&Ident>,
+    paths: &Root,
+) -> TokenStream {
     let Root { private, .. } = paths;
     let (value, item, out) = (local("value"), local("item"), local("out"));
     let encode_item = output.value(paths).encode(paths, &quote!(#item), &quote!(#out));
-    let stream = quote!(#private::Outcome::stream(#value, |#item, #out| #encode_item));
+    let encode_item = quote!(|#item, #out| #encode_item);
+    let stream = match broken {
+        None => quote!(#private::Outcome::stream(#value, #encode_item)),
+        Some(broken) => quote!(#private::Outcome::stream_of(#broken, #value, #encode_item)),
+    };
     if let Shape::Fallible(_) = &output.shape {
         let encode_error = output.error(paths).encode(paths, &quote!(&#value), &quote!(#out));
         return quote! {

@@ -85,7 +85,7 @@ fn starters(actor: &Actor) -> TokenStream {
         }
         None => quote!(pub),
     };
-    let (shown, given) = argument::shown(arguments);
+    let (shown, given) = argument::shown(arguments, paths);
     let encoded = encoded(arguments, paths);
     let spec = (!actor.taken.iter().any(|name| name == "spec")).then(|| {
         let about = format!("How to start a `{}`, and what to do when it ends.", name.unraw());
@@ -188,7 +188,13 @@ fn remote(method: &Method, idx: &TokenStream, paths: &Root) -> TokenStream {
         attributes::cfgs(&function.attrs),
         attributes::described(&function.attrs),
     );
-    let (shown, _) = argument::shown(arguments);
+    let (shown, _) = argument::shown(arguments, paths);
+    let (feeds, takes_streams) = (
+        local("feeds"),
+        arguments.iter().any(|argument| argument.stream.is_some()),
+    );
+    let made = takes_streams.then(|| quote!(let mut #feeds = #private::Feeds::new();));
+    let feeding = takes_streams.then(|| quote!(.feeding(#feeds)));
     let encoded = encoded(arguments, paths);
     let (value, error) = (output.value(paths), output.error(paths));
     let (value_ty, error_ty) = (&value.ty, &error.ty);
@@ -202,6 +208,7 @@ fn remote(method: &Method, idx: &TokenStream, paths: &Root) -> TokenStream {
         #(#cfgs)*
         #(#described)*
         #vis fn #name(&self #(, #shown)*) -> #root::#call<#value_ty, #error_ty> {
+            #made
             #private::#make(
                 &self.0,
                 #idx,
@@ -213,6 +220,7 @@ fn remote(method: &Method, idx: &TokenStream, paths: &Root) -> TokenStream {
                 },
             )
             #idempotent
+            #feeding
         }
     }
 }

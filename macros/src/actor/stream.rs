@@ -1,11 +1,9 @@
 //! Methods that return a stream: `impl Stream<Item = T> + use<>`, or a `Result` of one.
 
 use crate::fault::Faults;
+use crate::streamed;
 use crate::types;
-use syn::{
-    AssocType, GenericArgument, PathArguments, PathSegment, ReturnType, Type, TypeImplTrait, TypeParamBound,
-    parse_quote,
-};
+use syn::{GenericArgument, PathArguments, ReturnType, Type, TypeImplTrait, parse_quote};
 
 /// What a method that returns a stream returns.
 pub(super) struct Streamed {
@@ -43,18 +41,14 @@ pub(super) fn read(output: &ReturnType, faults: &mut Faults) -> Option<Streamed>
 
 /// The items of an `impl Stream`; `()` where there is a fault, and `None` where it is no stream.
 fn item(opaque: &TypeImplTrait, faults: &mut Faults) -> Option<Type> {
-    let stream = opaque.bounds.iter().find_map(stream)?;
-    let captures_nothing = opaque
-        .bounds
-        .iter()
-        .any(|bound| matches!(bound, TypeParamBound::PreciseCapture(capture) if capture.params.is_empty()));
-    if !captures_nothing {
+    let stream = opaque.bounds.iter().find_map(streamed::stream)?;
+    if !streamed::captures_nothing(opaque) {
         faults.at(
             opaque,
             "a stream is read when its method is over, so it cannot borrow the actor: write `+ use<>` behind it",
         );
     }
-    let item = assoc(stream);
+    let item = streamed::item(stream);
     if item.is_none() {
         faults.at(
             opaque,
@@ -62,23 +56,6 @@ fn item(opaque: &TypeImplTrait, faults: &mut Faults) -> Option<Type> {
         );
     }
     Some(item.map_or_else(|| parse_quote!(()), |item| item.ty.clone()))
-}
-
-fn stream(bound: &TypeParamBound) -> Option<&PathSegment> {
-    match bound {
-        TypeParamBound::Trait(bound) => bound.path.segments.last().filter(|last| last.ident == "Stream"),
-        _ => None,
-    }
-}
-
-fn assoc(stream: &PathSegment) -> Option<&AssocType> {
-    let PathArguments::AngleBracketed(arguments) = &stream.arguments else {
-        return None;
-    };
-    arguments.args.iter().find_map(|argument| match argument {
-        GenericArgument::AssocType(assoc) if assoc.ident == "Item" => Some(assoc),
-        _ => None,
-    })
 }
 
 /// Puts a type in the place of the first type argument.

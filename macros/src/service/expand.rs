@@ -19,7 +19,7 @@ pub(crate) fn expand(unit: &Unit) -> TokenStream {
         unit.allow(),
     );
     let vis = &unit.function.vis;
-    let (shown, given) = argument::shown(&unit.arguments);
+    let (shown, given) = argument::shown(&unit.arguments, &unit.root);
     let out = local("out");
     let encode = argument::give(&unit.arguments, &unit.root, &quote!(#out));
     let unused_out = match unit.arguments.is_empty() {

@@ -7,6 +7,7 @@
 use crate::crash::{self, Point};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exit::ExitReason;
+use crate::link::Incoming;
 use crate::link::credit::Credit;
 use crate::local::Local;
 use crate::wire::attach::Payload;
@@ -67,6 +68,8 @@ pub(super) struct Waiting {
 struct Rare {
     /// What has come of the answer.
     parts: Vec<Payload>,
+    /// The size of the first for which there was no memory.
+    unheld: Option<usize>,
     /// Where the number of the message is to be told, if that is not known at once.
     number: Option<Arc<AtomicU64>>,
     /// Where the items of a stream go.
@@ -340,9 +343,14 @@ impl Waiting {
         self.rare.as_mut()?.number.take()
     }
 
-    /// A part of the answer has come.
-    pub(super) fn part(&mut self, part: Payload) {
-        self.rare.get_or_insert_default().parts.push(part);
+    /// A part of the answer has come. Where there is no memory for one, those behind it are of no use either.
+    pub(super) fn part(&mut self, part: Incoming) {
+        let rare = self.rare.get_or_insert_default();
+        match part.is_unheld() {
+            _ if rare.unheld.is_some() => {}
+            false => rare.parts.push(part.into_payload()),
+            true => rare.unheld = Some(part.size()),
+        }
     }
 
     /// Where the items of a stream go.
@@ -380,9 +388,13 @@ impl Waiting {
 
     #[inline]
     fn answer(&mut self, reply: Reply) {
-        let parts = match &mut self.rare {
-            Some(rare) => std::mem::take(&mut rare.parts),
-            None => Vec::new(),
+        let (parts, unheld) = match &mut self.rare {
+            Some(rare) => (std::mem::take(&mut rare.parts), rare.unheld),
+            None => (Vec::new(), None),
+        };
+        let reply = match unheld {
+            None => reply,
+            Some(size) => Reply::Fault(Error::unheld_here(size)),
         };
         if let Some(answer) = self.answer.take() {
             answer.send(Answer { parts, reply });

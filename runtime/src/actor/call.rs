@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::conn::Answer;
 use super::contract::Marker;
 use super::current;
+use super::feed::Feeds;
 use super::handle::{ActorRef, Handle};
 use super::ledger::Letter;
 use super::peer::{Asked, CallContext};
@@ -58,11 +59,19 @@ pub struct Call<T, E = Never> {
     name: &'static str,
     /// `None`: it was sent, or there is a fault.
     letter: Option<Letter>,
-    /// Why there is nothing to send.
-    fault: Option<Error>,
+    aside: Option<Box<Aside>>,
     decode: Decoders<T, E>,
     timeout: Option<Duration>,
     kill_after: Option<Duration>,
+}
+
+/// What few calls have: what every call moves about stays small.
+#[derive(Default)]
+pub(super) struct Aside {
+    /// Why there is nothing to send.
+    fault: Option<Error>,
+    /// Of the streams among its arguments.
+    feeds: Option<Feeds>,
 }
 
 /// How the output of a method is read.
@@ -85,7 +94,7 @@ pub struct CallFuture<T, E> {
 pub struct Tell {
     handle: Arc<Handle>,
     letter: Option<Letter>,
-    fault: Option<Error>,
+    aside: Option<Box<Aside>>,
     timeout: Option<Duration>,
     /// It has to wait before it can be sent.
     waits: Option<BoxFuture<'static, Result<(), CallError>>>,
@@ -121,7 +130,7 @@ pub fn call<M: Marker, T, E>(
         handle: actor.handle().clone(),
         name,
         letter,
-        fault,
+        aside: fault.map(Aside::of_fault),
         decode,
         timeout: None,
         kill_after: None,
@@ -129,6 +138,13 @@ pub fn call<M: Marker, T, E>(
 }
 
 impl<T, E> Call<T, E> {
+    /// They feed the streams among its arguments.
+    #[doc(hidden)]
+    pub fn feeding(mut self, feeds: Feeds) -> Self {
+        self.aside.get_or_insert_default().feeds = Some(feeds);
+        self
+    }
+
     /// It may run again, so often, if a process dies in the middle of it.
     #[doc(hidden)]
     pub fn idempotent(mut self, retries: u32) -> Self {
@@ -168,7 +184,7 @@ impl<T, E> Call<T, E> {
         Tell {
             handle: self.handle,
             letter: self.letter,
-            fault: self.fault,
+            aside: self.aside,
             timeout: self.timeout,
             waits: None,
         }
@@ -183,11 +199,15 @@ impl<T, E> Call<T, E> {
         let Tell {
             handle,
             letter,
-            fault,
+            mut aside,
             ..
         } = self.tell();
-        let letter = letter.ok_or_else(|| lost(fault))?;
-        handle.peer().map_err(CallError::from_fault)?.try_tell(letter)
+        let letter = letter.ok_or_else(|| lost(&mut aside))?;
+        let peer = handle.peer().map_err(CallError::from_fault)?;
+        start(&mut aside);
+        peer.try_tell(letter)?;
+        let_go(&mut aside);
+        Ok(())
     }
 }
 
@@ -204,9 +224,22 @@ impl<T: 'static, E: 'static> IntoFuture for Call<T, E> {
 }
 
 impl<T: 'static, E: 'static> Call<T, E> {
+    /// It came to that.
+    fn over<O>(&mut self, end: Result<O, CallError<E>>) -> Result<O, CallError<E>> {
+        if end.is_ok() {
+            let_go(&mut self.aside);
+        }
+        end
+    }
+
     /// Sends it, at once if that can be.
     fn begin(&mut self, waiter: &Waker) -> Result<Begun<Result<T, CallError<E>>>> {
         let Prepared { context, after } = self.prepare()?;
+        if self.aside.is_some() {
+            // Within a runtime, which is seen to there.
+            self.handle.peer()?;
+            start(&mut self.aside);
+        }
         if context.holds.is_none() {
             let (letter, grace) = (&mut self.letter, context.grace);
             let asked = self
@@ -219,7 +252,7 @@ impl<T: 'static, E: 'static> Call<T, E> {
                 });
             }
         }
-        let letter = self.letter.take().ok_or_else(|| lost(None))?;
+        let letter = self.letter.take().ok_or_else(|| lost(&mut None))?;
         let (peer, decode) = (self.handle.peer()?, self.decode);
         Ok(Begun::Stage(Stage::Waits(Box::pin(async move {
             match tokio::time::timeout(after, peer.call(letter, context)).await {
@@ -237,7 +270,8 @@ enum Begun<T> {
 }
 
 /// Why there is no letter.
-fn lost(fault: Option<Error>) -> Error {
+fn lost(aside: &mut Option<Box<Aside>>) -> Error {
+    let fault = aside.as_mut().and_then(|aside| aside.fault.take());
     fault.unwrap_or_else(going_down)
 }
 
@@ -263,15 +297,52 @@ pub(super) struct Prepared {
     pub(super) after: Duration,
 }
 
+impl Aside {
+    #[cold]
+    fn of_fault(fault: Error) -> Box<Aside> {
+        Box::new(Aside {
+            fault: Some(fault),
+            feeds: None,
+        })
+    }
+}
+
+/// A call is sent.
+pub(super) fn start(aside: &mut Option<Box<Aside>>) {
+    if let Some(feeds) = aside.as_mut().and_then(|aside| aside.feeds.as_mut()) {
+        feeds.start();
+    }
+}
+
+/// A call has succeeded.
+pub(super) fn let_go(aside: &mut Option<Box<Aside>>) {
+    if let Some(feeds) = aside.take().and_then(|aside| aside.feeds) {
+        feeds.let_go();
+    }
+}
+
+/// What there is of a call.
+pub(super) struct Apart<T, E> {
+    pub(super) handle: Arc<Handle>,
+    pub(super) letter: Option<Letter>,
+    pub(super) decode: Decoders<T, E>,
+    pub(super) aside: Option<Box<Aside>>,
+}
+
 impl<T, E> Call<T, E> {
-    pub(super) fn take_apart(self) -> (Arc<Handle>, Option<Letter>, Decoders<T, E>) {
-        (self.handle, self.letter, self.decode)
+    pub(super) fn take_apart(self) -> Apart<T, E> {
+        Apart {
+            handle: self.handle,
+            letter: self.letter,
+            decode: self.decode,
+            aside: self.aside,
+        }
     }
 
     /// What it inherits from the message that is handled here is added.
     pub(super) fn prepare(&mut self) -> Result<Prepared> {
         let Some(letter) = &mut self.letter else {
-            return Err(lost(self.fault.take()));
+            return Err(lost(&mut self.aside));
         };
         let after = limit(self.timeout);
         let now = match after > PRECISE {
@@ -312,7 +383,7 @@ impl<T: 'static, E: 'static> Future for CallFuture<T, E> {
         if let Stage::Made = stage {
             *stage = Stage::Over;
             match call.begin(cx.waker()).map_err(CallError::from_fault)? {
-                Begun::Ended(end) => return Poll::Ready(end),
+                Begun::Ended(end) => return Poll::Ready(call.over(end)),
                 Begun::Stage(next) => *stage = next,
             }
             if let Stage::Sent(_) = stage {
@@ -326,7 +397,7 @@ impl<T: 'static, E: 'static> Future for CallFuture<T, E> {
             Stage::Made | Stage::Over => panic!("a call was polled after its end"),
         };
         *stage = Stage::Over;
-        Poll::Ready(end)
+        Poll::Ready(call.over(end))
     }
 }
 
@@ -334,9 +405,14 @@ impl Tell {
     /// Sends it at once, if that can be; what is to be waited for otherwise.
     fn begin(&mut self) -> Result<Option<BoxFuture<'static, Result<(), CallError>>>> {
         if self.letter.is_none() {
-            return Err(lost(self.fault.take()));
+            return Err(lost(&mut self.aside));
         }
         let letter = &mut self.letter;
+        if self.aside.is_some() {
+            // Within a runtime, which is seen to there.
+            self.handle.peer()?;
+            start(&mut self.aside);
+        }
         self.handle.with_peer(|peer| peer.tell_at_once(letter))?;
         let Some(letter) = self.letter.take() else {
             return Ok(None);
@@ -359,12 +435,17 @@ impl Future for Tell {
             Some(waits) => waits,
             None => match self.begin()? {
                 Some(waits) => waits,
-                None => return Poll::Ready(Ok(())),
+                None => {
+                    let_go(&mut self.aside);
+                    return Poll::Ready(Ok(()));
+                }
             },
         };
         let end = waits.as_mut().poll(cx);
-        if end.is_pending() {
-            self.waits = Some(waits);
+        match end {
+            Poll::Pending => self.waits = Some(waits),
+            Poll::Ready(Ok(())) => let_go(&mut self.aside),
+            Poll::Ready(Err(_)) => {}
         }
         end
     }

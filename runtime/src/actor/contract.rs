@@ -16,6 +16,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use super::chunk::{Chunk, ItemKind};
+use super::feed::Broken;
 use super::port::Message;
 use super::room::{Room, Serve};
 use super::row::Row;
@@ -137,7 +138,7 @@ impl Invocation<'_> {
     pub fn decode<T>(&self, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
         match self.lent {
             Some(mut bytes) => provide_none(|| whole(&mut bytes, decode)),
-            None => self.message.payload().decode(decode),
+            None => self.message.payload()?.decode(decode),
         }
     }
 
@@ -185,6 +186,15 @@ impl Outcome {
         encode: fn(&S::Item, &mut Vec<u8>) -> Result<()>,
     ) -> Outcome {
         Outcome::Stream(Source::new(items, encode))
+    }
+
+    /// The same of one that may be made of others, whose breaking off it hears of.
+    pub fn stream_of<S: Stream + 'static>(
+        broken: Broken,
+        items: S,
+        encode: fn(&S::Item, &mut Vec<u8>) -> Result<()>,
+    ) -> Outcome {
+        Outcome::Stream(Source::new(items, encode).while_whole(broken))
     }
 }
 

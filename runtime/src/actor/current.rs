@@ -5,6 +5,7 @@
 //! handler spawns to run beside it inherits neither: it may outlive the message.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::os::memory;
 use crate::wire::attach::Payload;
 use crate::wire::codec;
 use crate::wire::control::{ChildId, LinkId};
@@ -98,6 +99,8 @@ impl Current {
         };
         let mut bytes = Vec::new();
         codec::encode(&chain, &mut bytes)?;
+        memory::try_reserve(&mut bytes, arguments.bytes.len())
+            .map_err(|_| Error::unencoded(arguments.bytes.len()))?;
         bytes.extend_from_slice(&arguments.bytes);
         Ok(Some(Payload {
             bytes: bytes.into(),

@@ -10,6 +10,7 @@
 //! | `peer`, `books`, `conn` | the client's side: the books and the connection |
 //! | `child`, `port`, `queue`, `lock`, `room`, `work` | the actor's side: a process, a link, the line before the value, its lock, where both are, a message that runs |
 //! | `chunk` | items of a pool that came with one message |
+//! | `feed` | streams that are arguments: when they are fed, and what a method hears of their end |
 //! | `source` | a stream that a method returned, where it is made |
 
 mod alarm;
@@ -21,6 +22,7 @@ pub(crate) mod chunk;
 pub(crate) mod conn;
 pub(crate) mod contract;
 pub(crate) mod current;
+pub(crate) mod feed;
 pub(crate) mod handle;
 pub(crate) mod ledger;
 mod lock;

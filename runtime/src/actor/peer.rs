@@ -567,6 +567,9 @@ impl Peer {
             ..
         } = frame.head;
         let reply = match kind {
+            Kind::Reply | Kind::Failed | Kind::Fault if frame.is_unheld() => {
+                Reply::Fault(Error::unheld_here(frame.size()))
+            }
             Kind::Reply => Reply::Value(frame.into_payload(), aux),
             Kind::Failed => Reply::Failed(frame.into_payload()),
             Kind::Fault => Reply::Fault(codec::decode(&frame.body).map_err(|e| e.to_string())?),
@@ -575,15 +578,14 @@ impl Peer {
                 let Some(waiting) = books.ledger.waiter(seq).filter(|_| seq > 0) else {
                     return Ok(());
                 };
-                let part = frame.into_payload();
                 let Some(stream) = waiting.stream().cloned() else {
-                    waiting.part(part);
+                    waiting.part(frame);
                     return Ok(());
                 };
                 let begun = (aux == stream::BEGUN).then(|| waiting.answer.take());
                 drop(books);
                 return match begun {
-                    None => stream.hear(part).map_err(|fault| fault.to_string()),
+                    None => stream.hear(frame).map_err(|fault| fault.to_string()),
                     Some(answer) => {
                         Waiting::begin(answer);
                         Ok(())

@@ -67,6 +67,8 @@ pub(crate) struct Message {
     pub(super) answered: bool,
     /// Whether nobody waits for that.
     one_way: bool,
+    /// There was no memory for its body: it is one that cannot be read.
+    is_unheld: bool,
     /// The calls that wait for it, the first one first.
     pub(crate) ancestors: Ancestors,
     /// When it is no longer wanted, in nanoseconds of the monotonic clock; 0: always wanted.
@@ -114,14 +116,15 @@ impl Port {
         let Head { kind, flags, seq, .. } = frame.head;
         match kind {
             Kind::Request | Kind::Tell => {
-                let (head, cost) = (frame.head, frame.cost());
+                let (head, cost, is_held) = (frame.head, frame.cost(), !frame.is_unheld());
                 let mut body = frame.into_payload();
-                let ancestors = match flags.contains(Flags::NESTED) {
+                let ancestors = match flags.contains(Flags::NESTED) && is_held {
                     true => ancestors(&mut body.bytes)?,
                     false => None,
                 };
                 let mut message = self.enter(head, cost)?;
                 message.ancestors = ancestors;
+                message.is_unheld = !is_held;
                 message.give(body);
                 Ok(Some(message))
             }
@@ -194,6 +197,7 @@ impl Port {
             cost,
             answered,
             one_way: !answered || flags.contains(Flags::ONE_WAY),
+            is_unheld: false,
             ancestors: None,
             deadline: aux,
             waits: true.into(),
@@ -290,8 +294,11 @@ impl Drop for Message {
 
 impl Message {
     /// What there is to decode: it can be had once.
-    pub(crate) fn payload(&self) -> Payload {
-        self.body.take().unwrap_or_default()
+    pub(crate) fn payload(&self) -> Result<Payload, Error> {
+        match self.is_unheld {
+            false => Ok(self.body.take().unwrap_or_default()),
+            true => Err(Error::unheld(self.cost.bytes as usize)),
+        }
     }
 
     /// There is that to decode.

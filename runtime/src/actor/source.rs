@@ -18,13 +18,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::link::credit::Credit;
 use crate::process::page::Running;
 use crate::wire::attach::Payload;
-use futures::stream::LocalBoxStream;
+use futures::stream::{LocalBoxStream, poll_fn};
 use futures::{Stream, StreamExt};
 use std::fmt;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use tokio::task::coop::consume_budget;
 
 use super::contract::Outcome;
+use super::feed::Broken;
 use super::port::Message;
 use super::room::{guarded, unwound};
 
@@ -38,6 +40,20 @@ impl Source {
     ) -> Source {
         let encode = move |item: S::Item| Payload::encode(|out| encode(&item, out));
         Source(items.map(encode).boxed_local())
+    }
+
+    /// The same, that ends where one of the streams that it was made of breaks off.
+    pub(super) fn while_whole(self, mut broken: Broken) -> Source {
+        let mut items = self.0;
+        let next = move |cx: &mut Context<'_>| match items.poll_next_unpin(cx) {
+            // What was made before is sent before.
+            Poll::Ready(Some(item)) => Poll::Ready(Some(item)),
+            ended => match broken.poll(cx) {
+                Poll::Ready(error) => Poll::Ready(Some(Err(error))),
+                Poll::Pending => ended,
+            },
+        };
+        Source(poll_fn(next).boxed_local())
     }
 }
 

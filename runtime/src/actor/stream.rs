@@ -4,6 +4,7 @@
 
 use crate::error::{CallError, Error, Never, Result};
 use crate::link::credit::{Credit, CreditFault, Granter, Window};
+use crate::link::{Incoming, Item};
 use crate::wire::attach::Payload;
 use futures::Stream;
 use futures::future::BoxFuture;
@@ -16,9 +17,10 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::task::coop::poll_proceed;
 
-use super::call::{Call, Decoders, Prepared, call, going_down};
+use super::call::{Apart, Call, Decoders, Prepared, call, going_down, let_go, start};
 use super::conn::Reply;
 use super::contract::Marker;
+use super::feed::Feeds;
 use super::handle::ActorRef;
 use super::peer::Peer;
 
@@ -42,6 +44,35 @@ pub(super) fn window() -> Window {
 /// The call ends like any other: with the method's error, the actor's death or its deadline. The stream has no deadline. It
 /// yields no faster than it is read, and nothing before that: at most 64 items, or 1 MiB, are on their way. Dropped, its
 /// producer is dropped in the other process too.
+///
+/// Methods take streams, too, and then are given any. Where its maker dies, the method has an error as the last item:
+///
+/// ```
+/// use futures::{Stream, TryStreamExt, stream};
+/// use procession::prelude::*;
+///
+/// #[derive(Default)]
+/// struct Adder;
+///
+/// #[actor]
+/// impl Adder {
+///     async fn sum(&self, numbers: impl Stream<Item = procession::Result<u64>>) -> procession::Result<u64> {
+///         numbers.try_fold(0, |sum, n| async move { Ok(sum + n) }).await
+///     }
+///     fn doubled(&self, numbers: impl Stream<Item = u64>) -> impl Stream<Item = u64> + use<> {
+///         numbers.map(|n| 2 * n) // ends with an error where `numbers` does
+///     }
+/// }
+///
+/// # #[procession::main]
+/// # async fn main() -> procession::Result<()> {
+/// let adder = Adder::spawn().await?;
+/// assert_eq!(adder.sum(stream::iter(1..=100)).await?, 5050);
+/// let doubled = adder.doubled(stream::iter(1..=3)).await?;
+/// assert_eq!(doubled.try_collect::<Vec<_>>().await?, [2, 4, 6]);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// ```
 /// use futures::Stream;
@@ -84,7 +115,8 @@ pub struct StreamFuture<T, E>(BoxFuture<'static, Result<CallStream<T>, CallError
 /// The items of a stream that a method of an actor returned, from [`StreamCall`].
 ///
 /// An error is its last item: [`CallError::Died`] if the actor's process died, [`CallError::Stopped`] if the actor was
-/// stopped. A stream is not taken up again by the next incarnation. An item that cannot be decoded is an error too, and the only one that others follow.
+/// stopped. A stream is not taken up again by the next incarnation. An item that cannot be decoded, or for which there is no memory
+/// here, is an error too, and the only one that others follow.
 #[must_use = "a stream does nothing until it is read"]
 pub struct CallStream<T> {
     peer: Arc<Peer>,
@@ -105,7 +137,7 @@ pub(crate) struct Inflow(Mutex<State>);
 #[derive(Debug)]
 struct State {
     granter: Granter,
-    items: VecDeque<Payload>,
+    items: VecDeque<Item>,
     /// Nothing more will arrive; `None` inside: nobody says why.
     end: Option<Option<Reply>>,
     reader: Option<Waker>,
@@ -124,6 +156,12 @@ pub fn stream_call<M: Marker, T, E>(
 }
 
 impl<T, E> StreamCall<T, E> {
+    /// They feed the streams among its arguments.
+    #[doc(hidden)]
+    pub fn feeding(self, feeds: Feeds) -> Self {
+        StreamCall(self.0.feeding(feeds))
+    }
+
     /// Ends the call with [`CallError::Timeout`] if the stream is not there after this long.
     pub fn timeout(self, after: Duration) -> Self {
         StreamCall(self.0.timeout(after))
@@ -138,10 +176,16 @@ impl<T: 'static, E: 'static> IntoFuture for StreamCall<T, E> {
         StreamFuture(Box::pin(async move {
             let mut call = self.0;
             let Prepared { context, after } = call.prepare().map_err(CallError::Other)?;
-            let (handle, letter, decode) = call.take_apart();
+            let Apart {
+                handle,
+                letter,
+                decode,
+                mut aside,
+            } = call.take_apart();
             let letter = letter.ok_or_else(|| CallError::Other(going_down()))?;
             let inflow = Arc::new(Inflow::new());
             let peer = handle.peer().map_err(CallError::from_fault)?;
+            start(&mut aside);
             let begun = tokio::time::timeout(after, peer.stream(letter, context, inflow.clone())).await;
             let begun = begun
                 .map_err(|_| CallError::Timeout)?
@@ -158,6 +202,7 @@ impl<T: 'static, E: 'static> IntoFuture for StreamCall<T, E> {
             };
             // Dropped where it is an error: to take back what has ended is nothing.
             answer.reply.decode(|_| Ok(()), decode.error)?;
+            let_go(&mut aside);
             Ok(stream)
         }))
     }
@@ -176,7 +221,8 @@ impl<T> CallStream<T> {
                 if let Some(credit) = due {
                     self.peer.grant(self.number, credit);
                 }
-                Poll::Ready(Some(item.decode(self.decode).map_err(CallError::Other)))
+                let item = item.payload().and_then(|item| item.decode(self.decode));
+                Poll::Ready(Some(item.map_err(CallError::Other)))
             }
             Taken::End(reply) => {
                 self.ended = true;
@@ -220,7 +266,7 @@ impl<T> Drop for CallStream<T> {
 /// What there is to read.
 enum Taken {
     /// An item, and the credit to give back now.
-    Item(Payload, Option<Credit>),
+    Item(Item, Option<Credit>),
     End(Option<Reply>),
 }
 
@@ -235,10 +281,10 @@ impl Inflow {
     }
 
     /// An item arrived.
-    pub(super) fn hear(&self, item: Payload) -> Result<(), CreditFault> {
+    pub(super) fn hear(&self, item: Incoming) -> Result<(), CreditFault> {
         let mut state = self.state();
-        state.granter.arrived(Credit::of(item.len(), item.fds.len()))?;
-        state.items.push_back(item);
+        state.granter.arrived(item.cost())?;
+        state.items.push_back(item.into_item());
         let reader = state.reader.take();
         drop(state);
         wake(reader);
@@ -257,7 +303,7 @@ impl Inflow {
     fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Taken> {
         let mut state = self.state();
         if let Some(item) = state.items.pop_front() {
-            let due = state.granter.consumed(Credit::of(item.len(), item.fds.len()));
+            let due = state.granter.consumed(item.cost());
             return Poll::Ready(Taken::Item(item, due));
         }
         match state.end.take() {

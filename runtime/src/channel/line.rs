@@ -12,16 +12,17 @@
 //! **The end.** An end that is dropped says so, behind all that it sent. The transport alone says that the other end is
 //! closed, not why: where the goodbye is missing, whoever held it died, or left it in a message that was never read, or ended
 //! by a way that runs no destructors (`exit`, a panic, a thread that is still running). That is [`End::Lost`]: what was sent
-//! before is read first. There is room for the goodbye in a transport that is full.
+//! before is read first. In place of the goodbye there may be an error, for the other end to be told. There is room for the goodbye in a transport that is full.
 //!
 //! **Travelling.** An end that is [packed](Line::pack) is gone from here. What was read and not taken, and what is not yet
 //! written, goes along; the other side sees nothing of it.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::credit::{Credit, CreditFault, Granter, Window};
-use crate::link::{self, Driver, Incoming, LinkKind, Rest, Sender, Transport};
+use crate::link::{self, Driver, Incoming, Item, LinkKind, Rest, Sender, Transport};
 use crate::process::control;
 use crate::wire::attach::Payload;
+use crate::wire::codec;
 use crate::wire::frame::{Flags, Head, Kind};
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -56,7 +57,7 @@ pub(super) struct State {
     at: At,
     granter: Granter,
     /// Items that arrived and were not taken.
-    arrived: VecDeque<Payload>,
+    arrived: VecDeque<Item>,
     /// Nothing more will arrive.
     end: Option<End>,
     /// Whether a receiver was told of it.
@@ -205,7 +206,7 @@ impl Line {
     /// See [`recv`](Self::recv).
     pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Payload>>> {
         if let Some(item) = self.take(&mut self.state()) {
-            return Poll::Ready(Ok(Some(item)));
+            return Poll::Ready(item.map(Some));
         }
         // An end is told below.
         if let Err(Unsent::Other(error)) = self.poll(cx) {
@@ -213,7 +214,7 @@ impl Line {
         }
         let mut state = self.state();
         match self.take(&mut state) {
-            Some(item) => Poll::Ready(Ok(Some(item))),
+            Some(item) => Poll::Ready(item.map(Some)),
             None => state.tell_end().map_or(Poll::Pending, Poll::Ready),
         }
     }
@@ -276,6 +277,29 @@ impl Line {
         state.end.get_or_insert(End::Dropped);
     }
 
+    /// Closes it with an error in place of a goodbye, behind all that was sent.
+    pub(super) fn fail(&self, error: &Error) {
+        let mut state = self.state();
+        state.end.get_or_insert(End::Dropped);
+        let at = std::mem::replace(&mut state.at, At::Gone);
+        drop(state);
+        let (head, mut body) = (Head::new(Kind::Fault), Vec::new());
+        if codec::encode(error, &mut body).is_err() {
+            return;
+        }
+        match at {
+            At::Open { sender, driver, .. } => {
+                if sender.send(head, body, Vec::new()).is_ok() {
+                    driver.end();
+                }
+            }
+            At::Rest(transport, rest) => {
+                rest.end(transport, [&head.to_bytes(body.len())[..], &body].concat())
+            }
+            At::Gone => {}
+        }
+    }
+
     fn allow(&self, item: &Payload) -> Result<(), Unsent> {
         let mut state = self.state();
         if state.end.is_some() {
@@ -301,12 +325,12 @@ impl Line {
     }
 
     /// The first item that arrived, and the credit for it.
-    fn take(&self, state: &mut State) -> Option<Payload> {
+    fn take(&self, state: &mut State) -> Option<Result<Payload>> {
         let item = state.arrived.pop_front()?;
-        if let Some(credit) = state.granter.consumed(cost(&item)) {
+        if let Some(credit) = state.granter.consumed(item.cost()) {
             state.grant(credit);
         }
-        Some(item)
+        Some(item.payload())
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -381,8 +405,13 @@ impl State {
         match kind {
             Kind::Tell if flags.contains(Flags::END) => return Err(End::Dropped),
             Kind::Tell => {
-                self.granter.arrived(frame.cost())?;
-                self.arrived.push_back(frame.into_payload());
+                let item = unheld(frame.head).unwrap_or_else(|| frame.into_item());
+                self.granter.arrived(item.cost())?;
+                self.arrived.push_back(item);
+            }
+            Kind::Fault => {
+                let error = codec::decode(&frame.body);
+                return Err(End::Broken(error.unwrap_or_else(Error::from)));
             }
             Kind::Credit => window.grant(Credit::of_head(&frame.head))?,
             other => {
@@ -463,6 +492,14 @@ impl Line {
         let first = fds.len();
         // What was taken apart into items travels as it came, and is counted again when it is read there.
         for item in &state.arrived {
+            outstanding = outstanding.checked_sub(item.cost()).unwrap_or_default();
+            let item = match item {
+                Item::Held(item) => item,
+                Item::Unheld(cost) => {
+                    unread.extend_from_slice(&unheld_head(*cost).to_bytes(0));
+                    continue;
+                }
+            };
             let head = Head {
                 fds: item.fds.len() as u16,
                 ..Head::new(Kind::Tell)
@@ -474,7 +511,6 @@ impl Line {
                 .flatten()
                 .for_each(|block| unread.extend_from_slice(block));
             fds.extend(item.fds.iter().map(|fd| fd.as_fd()));
-            outstanding = outstanding.checked_sub(cost(item)).unwrap_or_default();
         }
         let end = state.ended();
         let mut packed = Packed {
@@ -568,13 +604,35 @@ impl State {
         while let Some(frame) = codec.split(&mut rest.unread)? {
             let n = rest.unread_fds.len().min(frame.head.fds.into());
             let fds = rest.unread_fds.drain(..n).collect();
-            let _ = self
-                .granter
-                .arrived(Credit::of(frame.body.len(), frame.head.fds.into()));
-            self.arrived.push_back(Payload::received(frame.body, fds));
+            let held = || Item::Held(Payload::received(frame.body, fds));
+            let item = unheld(frame.head).unwrap_or_else(held);
+            let _ = self.granter.arrived(item.cost());
+            self.arrived.push_back(item);
         }
         Ok(())
     }
+}
+
+/// What stands for an item for which there was no memory where it came first, as the end travels on.
+fn unheld_head(cost: Credit) -> Head {
+    Head {
+        flags: Flags::UNHELD,
+        method: cost.fds,
+        aux: cost.bytes,
+        ..Head::new(Kind::Tell)
+    }
+}
+
+/// The item that this head stands for, if it is one of those.
+fn unheld(head: Head) -> Option<Item> {
+    let is_one = head.flags.contains(Flags::UNHELD);
+    is_one.then(|| {
+        Item::Unheld(Credit {
+            messages: 1,
+            bytes: head.aux.max(head.block.into()),
+            fds: head.method.max(head.fds.into()),
+        })
+    })
 }
 
 /// An item that is queued: nobody may come back to write it.

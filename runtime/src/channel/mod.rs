@@ -8,6 +8,7 @@
 //! | `watch`, `broadcast` | one sender, many receivers |
 //! | `fan` | how its values come to all of them |
 //! | `door` | how senders come to the receiver |
+//! | `feed` | streams that are arguments of a method |
 //! | `line` | what they are all made of: items both ways, and ends that travel |
 //! | `item` | values to items and back |
 //! | `envelope` | descriptors that one process can have, once |
@@ -23,6 +24,7 @@ pub mod broadcast;
 mod door;
 mod envelope;
 mod fan;
+pub(crate) mod feed;
 mod item;
 mod line;
 pub mod mpsc;

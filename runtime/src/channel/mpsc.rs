@@ -29,7 +29,7 @@
 //! ```
 
 use crate::error::{Error, ErrorKind, Result, SendError};
-use crate::wire::attach::Attached;
+use crate::wire::attach::{Attached, Payload};
 use crate::wire::value::Wire;
 use futures::Stream;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
@@ -42,6 +42,7 @@ use tokio::task::coop::{consume_budget, poll_proceed};
 
 use super::door::{self, Door, Hall};
 use super::item::{self, Packet};
+use super::line::Line;
 
 /// Sends values to the [`Receiver`]; it can be cloned, and sent to any number of processes any number of times.
 ///
@@ -87,6 +88,11 @@ impl<T> Sender<T> {
         }
     }
 
+    /// The line of this process, made at once.
+    pub(super) fn line(&self) -> Result<Arc<Line>> {
+        self.door.try_line().map_err(|unsent| unsent.of(()).into())
+    }
+
     /// Waits until the receiver is gone.
     pub async fn closed(&self) {
         if let Ok(line) = self.door.line().await {
@@ -130,6 +136,11 @@ impl<T> Receiver<T> {
             hall: Mutex::new(hall),
             item: PhantomData,
         }
+    }
+
+    /// The next value as it came.
+    pub(super) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Payload>>> {
+        self.hall().poll_recv(cx)
     }
 
     fn hall(&mut self) -> &mut Hall {

@@ -261,13 +261,17 @@ impl Driver {
 
     /// Whether a frame was begun and not finished.
     pub(crate) fn is_cut(&self) -> bool {
-        !self.inbox.buf.is_empty()
+        self.inbox.is_cut()
     }
 
     /// Takes the link apart, to go on elsewhere; on an error it stays as it is.
     pub(crate) fn dismantle(&mut self) -> io::Result<(Transport, Rest)> {
         let transport = self.port.again()?;
-        let lost = || io::Error::other("descriptors were lost on their way: raise the limit of open files");
+        let lost = || {
+            io::Error::other(
+                "a part of a message was lost on its way: raise the limits of open files and of memory",
+            )
+        };
         let (unread, unread_fds) = self.inbox.take().ok_or_else(lost)?;
         let rest = Rest {
             unread,

@@ -13,6 +13,9 @@
 //! A large buffer that is new is memory that nobody has touched: large pages are asked for, since to have them made one by
 //! one costs more than to read into them.
 //!
+//! Where there is no memory for a large frame, that frame alone is lost: the rest of it is read and thrown away, and it is
+//! delivered with its head, which says how large it was, and its descriptors.
+//!
 //! The first reads, and those after a rest, go into a small buffer: most links carry little, and each is memory of a process
 //! of its own.
 //!
@@ -24,7 +27,7 @@ use super::side::Lots;
 use super::{Incoming, LinkError};
 use crate::os::memory;
 use crate::wire::behind::BLOCK;
-use crate::wire::frame::{FrameCodec, HEADER, Head};
+use crate::wire::frame::{Flags, FrameCodec, HEADER, Head};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -57,6 +60,8 @@ pub(super) struct Inbox {
     /// How many of these at its end are a block, and what was read of it apart.
     block: usize,
     apart: BytesMut,
+    /// A frame for which there is no memory.
+    unheld: Option<Box<Unheld>>,
     /// The buffer is for one large frame.
     is_large: bool,
     /// The usual one before this, of which views may live on.
@@ -68,6 +73,19 @@ pub(super) struct Inbox {
     first_reads: u32,
 }
 
+/// A frame that is thrown away as it comes.
+#[derive(Debug)]
+struct Unheld {
+    head: Head,
+    /// Of its body.
+    len: usize,
+    /// How many bytes of it are still to come.
+    left: usize,
+}
+
+/// The size of a frame that is thrown away: more than is ever here of it.
+const ENDLESS: usize = usize::MAX;
+
 impl Inbox {
     pub(super) fn new(codec: FrameCodec) -> Self {
         Inbox {
@@ -78,6 +96,7 @@ impl Inbox {
             frame: 0,
             block: 0,
             apart: BytesMut::new(),
+            unheld: None,
             is_large: false,
             spare: BytesMut::new(),
             large: None,
@@ -89,7 +108,10 @@ impl Inbox {
     /// The next whole frame. Its descriptors came with its bytes, or are in `lots`.
     pub(super) fn next(&mut self, lots: Option<&mut Lots>) -> Result<Option<Incoming>, LinkError> {
         if self.n_unparsed() < self.frame.max(HEADER) {
-            return self.check_idle();
+            return match self.unheld {
+                None => self.check_idle(),
+                Some(_) => Ok(self.throw_away()),
+            };
         }
         let Some((head, len)) = self.codec.peek(&self.buf)? else {
             return Ok(None);
@@ -125,19 +147,64 @@ impl Inbox {
         (self.frame, self.block) = (0, 0);
         self.buf.advance(HEADER);
         let n_apart = block.as_ref().map_or(0, Bytes::len);
-        if is_lost {
-            self.lost.pop_front();
-        }
-        self.lost.iter_mut().for_each(|before| *before -= n_here);
         Ok(Some(Incoming {
             head,
             body: self.buf.split_to(len - n_apart).freeze(),
             block,
-            fds: match n_here {
-                0 => Vec::new(),
-                _ => self.fds.drain(..n_here).collect(),
-            },
+            fds: self.take_fds(is_lost, n_here),
         }))
+    }
+
+    /// Those of the frame that is delivered.
+    #[inline]
+    fn take_fds(&mut self, is_lost: bool, n_here: usize) -> Vec<OwnedFd> {
+        if is_lost {
+            self.lost.pop_front();
+        }
+        self.lost.iter_mut().for_each(|before| *before -= n_here);
+        match n_here {
+            0 => Vec::new(),
+            _ => self.fds.drain(..n_here).collect(),
+        }
+    }
+
+    /// There is no memory for the frame that has begun: what is here of it goes.
+    #[cold]
+    fn give_up(&mut self) {
+        // It was seen before, when it was found to be large.
+        let Ok(Some((head, len))) = self.codec.peek(&self.buf) else {
+            return;
+        };
+        let left = self.frame - self.n_unparsed();
+        self.unheld = Some(Box::new(Unheld { head, len, left }));
+        (self.frame, self.block) = (ENDLESS, 0);
+        self.buf.clear();
+        self.apart = BytesMut::new();
+    }
+
+    /// Throws away what has come of the frame for which there is no memory; delivers what is left of it at its end.
+    #[cold]
+    fn throw_away(&mut self) -> Option<Incoming> {
+        let unheld = self.unheld.as_mut()?;
+        let n = unheld.left.min(self.buf.len());
+        unheld.left -= n;
+        self.buf.advance(n);
+        if unheld.left > 0 {
+            return None;
+        }
+        let Unheld { mut head, len, .. } = *self.unheld.take()?;
+        head.flags = head.flags.with(Flags::UNHELD);
+        // No body has more than its length can say.
+        head.block = len as u32;
+        self.frame = 0;
+        let n_fds = usize::from(head.fds);
+        let is_lost = n_fds > 0 && self.lost.front() == Some(&0);
+        Some(Incoming {
+            head,
+            body: Bytes::new(),
+            block: None,
+            fds: self.take_fds(is_lost, if is_lost { 0 } else { n_fds }),
+        })
     }
 
     /// The next frame where it is, if it is small, all here, and nothing goes with it. What is wrong with one is for
@@ -171,20 +238,30 @@ impl Inbox {
         self.lost.push_back(n_before);
     }
 
-    /// Takes out what was read and not parsed; `None` where descriptors of it were lost.
+    /// Takes out what was read and not parsed; `None` where descriptors of it were lost, or a part of it was thrown away.
     pub(super) fn take(&mut self) -> Option<(BytesMut, VecDeque<OwnedFd>)> {
-        let whole = self.lost.is_empty();
+        let whole = self.lost.is_empty() && self.unheld.is_none();
         self.buf.extend_from_slice(&std::mem::take(&mut self.apart));
         whole.then(|| (std::mem::take(&mut self.buf), std::mem::take(&mut self.fds)))
+    }
+
+    /// Whether a frame was begun and not finished.
+    pub(super) fn is_cut(&self) -> bool {
+        !self.buf.is_empty() || self.unheld.is_some()
     }
 
     /// Where the next read goes, with room for it: bytes, and descriptors.
     pub(super) fn room(&mut self) -> (&mut BytesMut, &mut VecDeque<OwnedFd>) {
         if self.is_at_block() {
-            self.set_apart();
-            return (&mut self.apart, &mut self.fds);
+            match self.set_apart() {
+                Some(()) => return (&mut self.apart, &mut self.fds),
+                None => self.give_up(),
+            }
         }
-        self.make_room();
+        if self.make_room().is_none() {
+            self.give_up();
+            self.make_usual_room();
+        }
         (&mut self.buf, &mut self.fds)
     }
 
@@ -203,14 +280,16 @@ impl Inbox {
         self.frame - self.block
     }
 
-    /// What comes of the block goes into memory of its own, and before that what came with the front.
-    fn set_apart(&mut self) {
+    /// What comes of the block goes into memory of its own, and before that what came with the front. `None`: there is no
+    /// memory.
+    fn set_apart(&mut self) -> Option<()> {
         if self.apart.capacity() == 0 {
             let front = self.front();
-            self.apart = buffer(self.block);
+            self.apart = large(self.block)?;
             self.apart.extend_from_slice(&self.buf[front..]);
             self.buf.truncate(front);
         }
+        Some(())
     }
 
     fn take_block(&mut self) -> Option<Bytes> {
@@ -222,12 +301,15 @@ impl Inbox {
         (!block.is_empty()).then(|| block.freeze())
     }
 
-    fn make_room(&mut self) {
+    /// `None`: there is no memory for the frame that has begun.
+    fn make_room(&mut self) -> Option<()> {
         let room = self.buf.capacity() - self.buf.len();
         let front = self.front();
         if front > BUFFER {
-            if room < front - self.buf.len() {
-                self.replace_by_large();
+            if self.unheld.is_some() {
+                self.make_usual_room();
+            } else if room < front - self.buf.len() {
+                self.replace_by_large()?;
             }
         } else if self.buf.is_empty() {
             self.put_large_by();
@@ -238,7 +320,16 @@ impl Inbox {
                 self.change(size);
             }
         } else if room < LEAST_ROOM || room < front.saturating_sub(self.buf.len()) {
-            self.replace(BUFFER);
+            self.replace(BytesMut::with_capacity(BUFFER));
+        }
+        Some(())
+    }
+
+    /// For what is thrown away.
+    #[cold]
+    fn make_usual_room(&mut self) {
+        if !self.buf.try_reclaim(LEAST_ROOM) {
+            self.change(BUFFER);
         }
     }
 
@@ -269,18 +360,17 @@ impl Inbox {
         had_usual
     }
 
-    fn replace_by_large(&mut self) {
+    fn replace_by_large(&mut self) -> Option<()> {
         let front = self.front();
         let reclaimed = |mut kept: BytesMut| kept.try_reclaim(front).then_some(kept);
         // Its last frame may live on.
-        match self.large.take().and_then(reclaimed) {
-            Some(mut kept) => {
-                kept.extend_from_slice(&self.buf);
-                self.buf = kept;
-            }
-            None => self.replace(front),
-        }
+        let next = match self.large.take().and_then(reclaimed) {
+            Some(kept) => kept,
+            None => large(front)?,
+        };
+        self.replace(next);
         self.is_large = front <= KEPT;
+        Some(())
     }
 
     fn put_large_by(&mut self) {
@@ -295,8 +385,7 @@ impl Inbox {
         }
     }
 
-    fn replace(&mut self, capacity: usize) {
-        let mut buf = buffer(capacity);
+    fn replace(&mut self, mut buf: BytesMut) {
         buf.extend_from_slice(&self.buf);
         self.buf = buf;
     }
@@ -317,8 +406,10 @@ impl Inbox {
     }
 }
 
-fn buffer(capacity: usize) -> BytesMut {
-    let mut buf = BytesMut::with_capacity(capacity);
-    memory::prefer_large_pages(buf.spare_capacity_mut());
-    buf
+/// Memory for a large frame, or a block; `None`: there is not that much.
+fn large(capacity: usize) -> Option<BytesMut> {
+    let mut room = memory::try_vec(capacity).ok()?;
+    memory::prefer_large_pages(room.spare_capacity_mut());
+    // Nothing is copied: the vector is its only holder's.
+    Some(BytesMut::from(Bytes::from(room)))
 }

@@ -22,7 +22,8 @@
 //! other end open, so deaths are learned elsewhere and followed by [`Driver::drain`]. A frame that the end of file cut
 //! short is dropped: whoever wrote it died while writing. A frame that is malformed, or whose descriptors are not the
 //! ones it states, is a [`LinkError`], after which the link yields nothing more. A frame whose descriptors the kernel
-//! dropped, since this process can have no more, comes with none of them, and the link goes on.
+//! dropped, since this process can have no more, comes with none of them, and the link goes on. So does a large one for which
+//! there is no memory, without its body.
 
 pub(crate) mod credit;
 mod driver;
@@ -49,7 +50,7 @@ use crate::local;
 use crate::os::socket;
 use crate::wire::attach::Payload;
 use crate::wire::control::LinkId;
-use crate::wire::frame::{FrameCodec, FrameError, Head};
+use crate::wire::frame::{Flags, FrameCodec, FrameError, Head};
 use crate::{Error, ErrorKind};
 use bytes::Bytes;
 use std::io;
@@ -80,7 +81,30 @@ impl Incoming {
     /// What it takes of the receiver's credit.
     pub(crate) fn cost(&self) -> Credit {
         let block = self.block.as_ref().map_or(0, Bytes::len);
-        Credit::of(self.body.len() + block, self.head.fds.into())
+        let len = match self.is_unheld() {
+            false => self.body.len() + block,
+            true => self.size(),
+        };
+        Credit::of(len, self.head.fds.into())
+    }
+
+    /// Whether there was no memory for the body, which was thrown away.
+    #[inline]
+    pub(crate) fn is_unheld(&self) -> bool {
+        self.head.flags.contains(Flags::UNHELD)
+    }
+
+    /// How many bytes it had then.
+    #[cold]
+    pub(crate) fn size(&self) -> usize {
+        self.head.block as usize
+    }
+
+    pub(crate) fn into_item(self) -> Item {
+        match self.is_unheld() {
+            false => Item::Held(self.into_payload()),
+            true => Item::Unheld(self.cost()),
+        }
     }
 
     pub(crate) fn into_payload(self) -> Payload {
@@ -91,6 +115,31 @@ impl Incoming {
                 behind: Some([block.into()].into()),
                 ..payload
             },
+        }
+    }
+}
+
+/// What came of a frame, kept until it is taken.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Held(Payload),
+    /// There was no memory for it, and it would have taken that of the receiver's credit.
+    Unheld(Credit),
+}
+
+impl Item {
+    pub(crate) fn cost(&self) -> Credit {
+        match self {
+            Item::Held(item) => Credit::of(item.len(), item.fds.len()),
+            Item::Unheld(cost) => *cost,
+        }
+    }
+
+    /// What there is to decode.
+    pub(crate) fn payload(self) -> Result<Payload, Error> {
+        match self {
+            Item::Held(item) => Ok(item),
+            Item::Unheld(cost) => Err(Error::unheld_here(cost.bytes as usize)),
         }
     }
 }

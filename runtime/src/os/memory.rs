@@ -1,9 +1,12 @@
 //! How much memory there is to be had.
 //!
 //! Shared memory is reserved page by page, and where the last is gone the kernel does not say no: it looks for a process
-//! to kill. So what cannot be there is refused before it is asked for.
+//! to kill. So what cannot be there is refused before it is asked for. Memory of a process's own can be refused as well, where
+//! its address space is limited: whoever asks for much of it asks here, where that is an error.
 
 use super::procfs;
+use std::collections::TryReserveError;
+use std::hint::black_box;
 use std::io;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -22,6 +25,24 @@ const SMALL_HEAP: usize = 1 << 20;
 
 /// Where the heap ended when it began to be watched; 0: it is not.
 static HEAP: AtomicUsize = AtomicUsize::new(0);
+
+/// So many bytes, if they are to be had.
+pub(crate) fn try_vec(len: usize) -> Result<Vec<u8>, TryReserveError> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(len)?;
+    Ok(room)
+}
+
+/// Room for so many more bytes, if they are to be had: with some to spare, or else without.
+pub(crate) fn try_reserve(buf: &mut Vec<u8>, more: usize) -> Result<(), TryReserveError> {
+    buf.try_reserve(more).or_else(|_| buf.try_reserve_exact(more))
+}
+
+/// Whether so many bytes are to be had, for whoever then asks for them in a way that cannot fail.
+pub(crate) fn has(len: usize) -> bool {
+    // What is not looked at would not be asked for.
+    try_vec(len).map(|room| black_box(room.as_ptr())).is_ok()
+}
 
 /// An error where so many bytes are more than this machine, or the control group of this process, has left.
 pub(crate) fn has_room_for(len: usize) -> io::Result<()> {

@@ -71,7 +71,10 @@ impl Worker {
             }
             Err(error) => return message.settle(Outcome::Fault(error)),
         };
-        let Payload { bytes, fds, .. } = message.payload();
+        let Payload { bytes, fds, .. } = match message.payload() {
+            Ok(payload) => payload,
+            Err(error) => return message.settle(Outcome::Fault(error)),
+        };
         let mut chunk = Chunk::new(&self.page, self.timed, message, (&bytes, fds));
         (task.chunk)(&mut chunk).await;
         let (results, nanos) = chunk.end();

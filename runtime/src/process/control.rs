@@ -82,6 +82,9 @@ struct Open {
 
 /// A control message, and the ends of links beside it.
 pub(crate) fn heard<T: DeserializeOwned>(frame: Incoming) -> Result<(T, Vec<OwnedFd>)> {
+    if frame.is_unheld() {
+        return Err(Error::unheld(frame.size()));
+    }
     let (heard, beside) = frame.into_payload().unpack()?;
     let owned = beside.into_iter().map(|fd| Attached(fd).into_owned());
     Ok((heard, owned.collect::<io::Result<_>>()?))

@@ -12,6 +12,7 @@
 //! does not have, or that was taken already, is an error.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::os::memory;
 use crate::os::socket::MAX_DESCRIPTORS;
 use crate::wire::codec;
 use bytes::{Bytes, BytesMut};
@@ -216,6 +217,9 @@ const SMALL: usize = 512;
 /// How much memory they share.
 const SHARED: usize = 16 << 10;
 
+/// A buffer that grew larger than this is not kept for the next message.
+const KEPT: usize = 64 << 10;
+
 /// How many such memories a thread keeps, to be used again when the messages in them are gone.
 const CHUNKS: usize = 8;
 
@@ -276,8 +280,11 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        self.0.clear();
-        SCRATCH.set(std::mem::take(&mut self.0));
+        // What a large one that failed has left is not kept.
+        if self.0.capacity() <= KEPT {
+            self.0.clear();
+            SCRATCH.set(std::mem::take(&mut self.0));
+        }
     }
 }
 
@@ -316,7 +323,7 @@ impl Payload {
 
     /// The value that the whole of it is, and the descriptors that are beside that.
     pub(crate) fn unpack<T: de::DeserializeOwned>(self) -> Result<(T, Descriptors)> {
-        let Payload { bytes, fds, .. } = self.together();
+        let Payload { bytes, fds, .. } = self.together()?;
         let (value, left) = provide(fds, || codec::decode(&bytes));
         Ok((value?, left))
     }
@@ -346,13 +353,15 @@ impl Payload {
     }
 
     /// As it will be when it has arrived: all bytes in one place.
-    fn together(self) -> Payload {
+    fn together(self) -> Result<Payload> {
         let Some(behind) = &self.behind else {
-            return self;
+            return Ok(self);
         };
         let behind = behind.iter().map(|block| &block[..]);
-        let parts: Vec<&[u8]> = std::iter::once(&self.bytes[..]).chain(behind).collect();
-        Payload::new(parts.concat(), self.fds)
+        let parts = std::iter::once(&self.bytes[..]).chain(behind);
+        let mut all = memory::try_vec(self.len()).map_err(|_| Error::unheld_here(self.len()))?;
+        parts.for_each(|part| all.extend_from_slice(part));
+        Ok(Payload::new(all, self.fds))
     }
 }
 
@@ -484,7 +493,10 @@ impl Serialize for Payload {
         let fds: Vec<Attached> = self.fds.iter().cloned().map(Attached).collect();
         match self.behind {
             None => (&self.bytes, fds).serialize(serializer),
-            Some(_) => (&self.clone().together().bytes, fds).serialize(serializer),
+            Some(_) => {
+                let whole = self.clone().together().map_err(ser::Error::custom)?;
+                (&whole.bytes, fds).serialize(serializer)
+            }
         }
     }
 }

@@ -209,13 +209,13 @@ fn is_within(part: &[u8], whole: &[u8]) -> bool {
 }
 
 /// The same bytes: as a view of the message that is decoded, where they are a large part of it.
-pub(crate) fn view(part: &[u8]) -> Bytes {
+pub(crate) fn view(part: &[u8]) -> Result<Bytes> {
     let viewed = WHOLE.with_borrow(|whole| {
         let whole = &whole.as_ref()?.message;
         let is_much = part.len() >= BLOCK.max(whole.len() / SHARE);
         (is_much && is_within(part, whole)).then(|| whole.slice_ref(part))
     });
-    viewed.unwrap_or_else(|| Bytes::copy_from_slice(part))
+    viewed.map_or_else(|| super::blob::copied(part).map(Bytes::from), Ok)
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ impl Slice for Vec<u8> {
     }
 
     fn decode(bytes: &mut &[u8]) -> Result<Vec<u8>> {
-        block(bytes).map(Vec::from)
+        block(bytes)?.into_vec()
     }
 }
 
@@ -63,7 +63,7 @@ impl Blob for Vec<u8> {
     }
 
     fn decode(bytes: &mut &[u8]) -> Result<Self> {
-        block(bytes).map(Vec::from)
+        block(bytes)?.into_vec()
     }
 }
 
@@ -83,20 +83,27 @@ impl Blob for Bytes {
     }
 
     fn decode(bytes: &mut &[u8]) -> Result<Self> {
-        block(bytes).map(|block| match block {
+        match block(bytes)? {
             Block::Within(part) => behind::view(part),
-            Block::Apart(bytes) => bytes,
-        })
+            Block::Apart(bytes) => Ok(bytes),
+        }
     }
 }
 
-impl From<Block<'_>> for Vec<u8> {
-    fn from(block: Block<'_>) -> Self {
-        match block {
-            Block::Within(part) => part.to_vec(),
-            Block::Apart(bytes) => bytes.into(),
+impl Block<'_> {
+    fn into_vec(self) -> Result<Vec<u8>> {
+        match self {
+            Block::Within(part) => copied(part),
+            Block::Apart(bytes) => Ok(bytes.into()),
         }
     }
+}
+
+/// A copy of a part of a message.
+pub(super) fn copied(part: &[u8]) -> Result<Vec<u8>> {
+    let mut copy = memory::try_vec(part.len()).map_err(|_| Error::unheld(part.len()))?;
+    copy.extend_from_slice(part);
+    Ok(copy)
 }
 
 /// A block that stays its owner's. If it is large the copy goes behind the message: no other is made of it.
@@ -105,7 +112,7 @@ fn copy(bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
         return write(bytes, out);
     }
     length(bytes)?;
-    let mut copy = Vec::with_capacity(bytes.len());
+    let mut copy = memory::try_vec(bytes.len()).map_err(|_| Error::unencoded(bytes.len()))?;
     memory::prefer_large_pages(copy.spare_capacity_mut());
     copy.extend_from_slice(bytes);
     Blob::give(Bytes::from(copy), out)
@@ -113,7 +120,8 @@ fn copy(bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
 
 fn write(bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
     let length = length(bytes)?;
-    out.reserve(bytes.len() + length.to_le_bytes().len());
+    let size = bytes.len() + length.to_le_bytes().len();
+    memory::try_reserve(out, size).map_err(|_| Error::unencoded(out.len() + size))?;
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(bytes);
     Ok(())

@@ -11,6 +11,9 @@
 //! **Refused.** Nesting deeper than [`DEPTH`], in both directions. Integers of 128 bits within what serde itself buffers
 //! (`flatten`, untagged and internally tagged enums): serde cannot hold them there, and decoding says so.
 //!
+//! **Memory.** Where there is none for a long string, a block of bytes or a vector of many elements, or for the buffer that a
+//! long value is encoded into, that is an error. What other collections take as they are decoded is their own affair.
+//!
 //! **Compact.** The same without the names of fields and variants: structs are arrays, variants are numbers, and the sum of
 //! all [names](format::Names) that were left out follows the value. What would need them is an error, on one of the two
 //! sides: fields that are left out at times, maps of unknown length, and whatever is read without its type. No type gives
@@ -33,7 +36,6 @@ use format::Why;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::any::type_name;
-use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
 
@@ -43,6 +45,7 @@ use std::pin::Pin;
 pub(crate) struct CodecError {
     action: &'static str,
     type_name: &'static str,
+    kind: ErrorKind,
     why: Box<str>,
 }
 
@@ -62,7 +65,10 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Codec
     let value = decode_next(&mut rest)?;
     match rest.len() {
         0 => Ok(value),
-        n => Err(CodecError::new::<T>("decode", format_args!("{n} bytes too many"))),
+        n => Err(CodecError::new::<T>(
+            "decode",
+            Why::new(format_args!("{n} bytes too many")),
+        )),
     }
 }
 
@@ -120,10 +126,11 @@ fn not_done<T: ?Sized, const COMPACT: bool>(action: &'static str, why: Why) -> C
 }
 
 impl CodecError {
-    fn new<T: ?Sized>(action: &'static str, why: impl fmt::Display) -> Self {
+    fn new<T: ?Sized>(action: &'static str, why: Why) -> Self {
         CodecError {
             action,
             type_name: type_name::<T>(),
+            kind: why.kind(),
             why: why.to_string().into(),
         }
     }
@@ -132,7 +139,7 @@ impl CodecError {
 impl From<CodecError> for Error {
     #[cold]
     fn from(error: CodecError) -> Self {
-        Error::with_kind(ErrorKind::Codec, error)
+        Error::with_kind(error.kind, error)
     }
 }
 

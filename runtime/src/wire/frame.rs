@@ -162,7 +162,11 @@ impl Flags {
     /// The answer to a request is for the books alone: it runs on when its sender is gone.
     pub(crate) const ONE_WAY: Flags = Flags(8);
 
-    const KNOWN: u8 = Flags::END.0 | Flags::NESTED.0 | Flags::EARLY.0 | Flags::ONE_WAY.0;
+    /// There was no memory for the body, whose length is that of the block. Nobody says so but a link to whoever reads it, and an
+    /// end of a channel that travels on, with the length in `aux`: see `channel::line`.
+    pub(crate) const UNHELD: Flags = Flags(16);
+
+    const KNOWN: u8 = Flags::END.0 | Flags::NESTED.0 | Flags::EARLY.0 | Flags::ONE_WAY.0 | Flags::UNHELD.0;
 
     pub(crate) fn with(self, flag: Flags) -> Flags {
         Flags(self.0 | flag.0)

@@ -37,6 +37,25 @@ impl Vault {
         futures::stream::iter(0..n as u8).map(Secret)
     }
 
+    /// Reads a stream.
+    pub async fn sum(&mut self, numbers: impl futures::Stream<Item = u64> + Send, at: &Path) -> u64 {
+        let first = at.components().count() as u64;
+        numbers.fold(first, |sum, n| async move { sum + n }).await
+    }
+
+    async fn told(&self, mut secrets: impl futures::Stream<Item = procession::Result<Secret>> + Unpin) -> Result<u64, String> {
+        let next = secrets.next().await.transpose().map_err(|error| error.to_string())?;
+        Ok(next.map_or(0, |Secret(n)| n.into()))
+    }
+
+    fn forget(&self, numbers: impl futures::Stream<Item = Secret> + 'static) {
+        drop(numbers);
+    }
+
+    fn doubled(&self, numbers: impl futures::Stream<Item = u64>) -> impl futures::Stream<Item = u64> + use<> {
+        numbers.map(|n| 2 * n)
+    }
+
     /// A stream, or why there is none.
     pub async fn lines(&mut self, at: &Path) -> Result<impl futures::Stream<Item = Vec<u8>> + use<>, String> {
         let count = at.components().count();

@@ -5,6 +5,7 @@ use super::reader::Reader;
 use super::spin::{Go, Spin};
 use super::writer::{Refused, Writer, close};
 use super::{CAPACITY, PART};
+use crate::crash::{self, Point};
 use crate::link::outbox::Flushed;
 use crate::link::side::{self, Lots};
 use crate::os::map::Map;
@@ -417,6 +418,7 @@ impl Outflow {
     pub(in crate::link) fn ring(&mut self) {
         let asleep = self.writer.tell();
         if self.due.take().is_some() || asleep {
+            crash::at(Point::RingUnrung);
             self.shared.ring();
         }
     }

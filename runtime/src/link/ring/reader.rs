@@ -2,6 +2,7 @@
 
 use super::lane::{AWAKE, GONE, Lane, Name, Word, fall_asleep, must_ring};
 use super::{Fault, PART};
+use crate::crash::{self, Point};
 use bytes::BytesMut;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -58,6 +59,7 @@ impl<L: Lane> Reader<L> {
         }
         self.wake();
         self.lane.take(self.read, len, out);
+        crash::at(Point::RingEmptied);
         self.read += len as u64;
         // Pairs with the writer's Acquire: it overwrites only what was copied out.
         self.lane.word(Name::Read).store(self.read, Release);

@@ -2,6 +2,7 @@
 
 use super::lane::{GONE, Lane, Mapped, Name, Word, is_asleep, must_ring};
 use super::{Fault, PART};
+use crate::crash::{self, Point};
 use std::io::{self, IoSlice};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -59,9 +60,11 @@ impl<L: Lane> Writer<L> {
             position += part.len() as u64;
             left -= part.len();
         }
+        crash::at(Point::RingFilled);
         self.written = position;
         // Pairs with the reader's Acquire: the bytes are there before the cursor says so.
         self.lane.word(Name::Written).store(position, Release);
+        crash::at(Point::RingPublished);
         Ok(room)
     }
 

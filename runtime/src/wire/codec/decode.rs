@@ -4,7 +4,14 @@
 //! nothing is allocated that was not sent. What is skipped is skipped without recursion.
 
 use super::format::{DEPTH, Names, Why, tag};
+use crate::os::memory;
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
+
+/// Less is asked for without a look whether it is there.
+const LONG: usize = 1 << 20;
+
+/// So many elements are.
+const MANY: usize = 64 << 10;
 
 /// Takes values off the front of some bytes.
 pub(super) struct Decoder<'de, const COMPACT: bool> {
@@ -35,6 +42,8 @@ enum Token<'de> {
 struct Elements<'d, 'de, const COMPACT: bool> {
     decoder: &'d mut Decoder<'de, COMPACT>,
     left: usize,
+    /// Whether there is memory for many was looked at.
+    looked: bool,
 }
 
 /// The fields of a struct that came without their names.
@@ -88,7 +97,7 @@ impl<'de, const COMPACT: bool> Decoder<'de, COMPACT> {
             tag::TRUE => Token::Bool(true),
             tag::BIN_8 => self.len_8().and_then(|len| self.binary(len))?,
             tag::BIN_16 => self.len_16().and_then(|len| self.binary(len))?,
-            tag::BIN_32 => self.len_32().and_then(|len| self.binary(len))?,
+            tag::BIN_32 => self.len_long().and_then(|len| self.binary(len))?,
             tag::F32 => Token::F32(f32::from_be_bytes(self.bytes()?)),
             tag::F64 => Token::F64(f64::from_be_bytes(self.bytes()?)),
             tag::U8 => Token::Unsigned(u8::from_be_bytes(self.bytes()?).into()),
@@ -102,7 +111,7 @@ impl<'de, const COMPACT: bool> Decoder<'de, COMPACT> {
             tag::EXT_16 => self.extended()?,
             tag::STR_8 => self.len_8().and_then(|len| self.string(len))?,
             tag::STR_16 => self.len_16().and_then(|len| self.string(len))?,
-            tag::STR_32 => self.len_32().and_then(|len| self.string(len))?,
+            tag::STR_32 => self.len_long().and_then(|len| self.string(len))?,
             tag::ARRAY_16 => self.len_16().and_then(|len| self.array(len))?,
             tag::ARRAY_32 => self.len_32().and_then(|len| self.array(len))?,
             tag::MAP_16 => self.len_16().and_then(|len| self.map(len))?,
@@ -159,6 +168,14 @@ impl<'de, const COMPACT: bool> Decoder<'de, COMPACT> {
         usize::try_from(u32::from_be_bytes(self.bytes()?)).map_err(Why::new)
     }
 
+    /// The length of what is copied in one go by whoever it is for, who cannot say that there is no memory for it.
+    fn len_long(&mut self) -> Result<usize, Why> {
+        match self.len_32()? {
+            len if len < LONG || len > self.rest.len() || memory::has(len) => Ok(len),
+            len => Err(Why::no_memory(len)),
+        }
+    }
+
     #[inline]
     fn string(&mut self, len: usize) -> Result<Token<'de>, Why> {
         let bytes = self.slice(len)?;
@@ -208,7 +225,12 @@ impl<'de, const COMPACT: bool> Decoder<'de, COMPACT> {
         visit: impl FnOnce(&mut Elements<'_, 'de, COMPACT>) -> Result<T, Why>,
     ) -> Result<T, Why> {
         self.nested(|decoder| {
-            let mut elements = Elements { decoder, left };
+            let looked = false;
+            let mut elements = Elements {
+                decoder,
+                left,
+                looked,
+            };
             let value = visit(&mut elements)?;
             match elements.left {
                 0 => Ok(value),
@@ -452,12 +474,33 @@ impl<'de, const COMPACT: bool> de::Deserializer<'de> for &mut Decoder<'de, COMPA
     }
 }
 
+impl<const COMPACT: bool> Elements<'_, '_, COMPACT> {
+    /// Whether there is the memory that a vector of all elements will come to as serde makes it, which cannot say that there
+    /// is none.
+    #[cold]
+    fn look<T>(&mut self) -> Result<(), Why> {
+        self.looked = true;
+        let size = size_of::<T>();
+        let mut len = size.saturating_mul((LONG / size.max(1)).clamp(1, self.left));
+        while len < size.saturating_mul(self.left) {
+            len = len.saturating_mul(2);
+        }
+        match memory::has(len) {
+            true => Ok(()),
+            false => Err(Why::no_memory(len)),
+        }
+    }
+}
+
 impl<'de, const COMPACT: bool> de::SeqAccess<'de> for &mut Elements<'_, 'de, COMPACT> {
     type Error = Why;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Why> {
         if self.left == 0 {
             return Ok(None);
+        }
+        if self.left >= MANY && !self.looked {
+            self.look::<T::Value>()?;
         }
         self.left -= 1;
         seed.deserialize(&mut *self.decoder).map(Some)

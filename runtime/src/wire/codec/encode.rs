@@ -1,7 +1,15 @@
 //! Values to bytes.
 
 use super::format::{DEPTH, Names, Why, tag};
+use crate::os::memory;
 use serde::ser::{self, Serialize};
+
+/// What is written around a long string or block.
+const SLACK: usize = 64;
+
+/// A value that is longer than this is looked after as it grows, each time that so many of its elements are written.
+const LONG: usize = 1 << 20;
+const LOOK_AHEAD: usize = 256;
 
 /// Appends values to a buffer.
 pub(super) struct Encoder<'a, const COMPACT: bool> {
@@ -102,10 +110,31 @@ impl<'a, const COMPACT: bool> Encoder<'a, COMPACT> {
         match (tag_8, u32::try_from(len)) {
             (Some(tag_8), Ok(len @ 0..=0xff)) => self.put(tag_8, [len as u8]),
             (_, Ok(len @ 0..=0xffff)) => self.put(tag_16, (len as u16).to_be_bytes()),
-            (_, Ok(len)) => self.put(tag_32, len.to_be_bytes()),
+            (_, Ok(count)) => {
+                // What follows is as long at least.
+                self.reserve(len)?;
+                self.put(tag_32, count.to_be_bytes());
+            }
             (_, Err(_)) => return Err(Why::new(format_args!("a length of {len} is over 32 bits"))),
         }
         Ok(())
+    }
+
+    /// Room for so many bytes more, and a few.
+    #[cold]
+    fn reserve(&mut self, len: usize) -> Result<(), Why> {
+        let more = len.saturating_add(SLACK);
+        memory::try_reserve(self.out, more).map_err(|_| Why::no_memory(self.out.len().saturating_add(more)))
+    }
+
+    /// Sees to it that a long value that is written in many small pieces has room for those that come.
+    #[cold]
+    fn look_ahead(&mut self) -> Result<(), Why> {
+        let (len, free) = (self.out.len(), self.out.capacity() - self.out.len());
+        match len < LONG || free > len / 4 {
+            true => Ok(()),
+            false => self.reserve(len / 2),
+        }
     }
 
     fn array<'e>(&'e mut self, len: Option<usize>) -> Result<Elements<'e, 'a, COMPACT>, Why> {
@@ -378,6 +407,9 @@ impl<'e, 'a, const COMPACT: bool> ser::Serializer for &'e mut Encoder<'a, COMPAC
 impl<const COMPACT: bool> Elements<'_, '_, COMPACT> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Why> {
         self.n_written += 1;
+        if self.n_written.is_multiple_of(LOOK_AHEAD) {
+            self.encoder.look_ahead()?;
+        }
         value.serialize(&mut *self.encoder)
     }
 

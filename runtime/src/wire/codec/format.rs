@@ -1,5 +1,7 @@
 //! The bytes: those of MessagePack, and one more for what MessagePack cannot say.
 
+use crate::ErrorKind;
+
 /// The first byte of each value. A range is given by its first byte, with the length or number in the low bits.
 pub(super) mod tag {
     pub(crate) const FIX_MAP: u8 = 0x80;
@@ -92,13 +94,37 @@ fn fold(sum: u64) -> u64 {
 
 /// Why a value cannot be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Why(Box<str>);
+#[error("{}", .0.text)]
+pub(super) struct Why(Box<Reason>);
+
+/// Apart, so that what may fail is moved about at little cost.
+#[derive(Debug)]
+struct Reason {
+    text: String,
+    kind: ErrorKind,
+}
 
 impl Why {
     #[cold]
     pub(super) fn new(why: impl std::fmt::Display) -> Self {
-        Why(why.to_string().into())
+        Why::with_kind(ErrorKind::Codec, why)
+    }
+
+    #[cold]
+    fn with_kind(kind: ErrorKind, why: impl std::fmt::Display) -> Self {
+        let text = why.to_string();
+        Why(Box::new(Reason { text, kind }))
+    }
+
+    /// So many bytes were asked for in vain.
+    #[cold]
+    pub(super) fn no_memory(len: usize) -> Self {
+        let what = format_args!("out of memory: {len} bytes are not to be had");
+        Why::with_kind(ErrorKind::OutOfMemory, what)
+    }
+
+    pub(super) fn kind(&self) -> ErrorKind {
+        self.0.kind
     }
 
     #[cold]
@@ -109,9 +135,12 @@ impl Why {
     /// The same with what to do, where the compact codec may say too little for the type.
     #[cold]
     pub(super) fn with_remedy(self) -> Self {
-        Why::new(format_args!(
-            "{self}: where a type is not plain, leave `codec = \"compact\"` out"
-        ))
+        match self.kind() {
+            ErrorKind::Codec => Why::new(format_args!(
+                "{self}: where a type is not plain, leave `codec = \"compact\"` out"
+            )),
+            _ => self,
+        }
     }
 }
 
