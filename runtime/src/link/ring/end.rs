@@ -78,7 +78,7 @@ pub(in crate::link) struct Outflow {
     in_turn: bool,
     /// There is no other.
     is_narrow: bool,
-    for_room: Spin,
+    for_room: Box<Spin>,
 }
 
 /// So much may be written before the reader is told. It costs both sides a cache line that moves between them, so a
@@ -149,7 +149,7 @@ pub(in crate::link) fn open(end: End) -> io::Result<(Inflow, Outflow)> {
         due: None,
         in_turn: is_narrow,
         is_narrow,
-        for_room: Spin::new(),
+        for_room: Box::new(Spin::new()),
     };
     let inflow = Inflow {
         reader: Reader::new(incoming),
@@ -413,7 +413,7 @@ impl Outflow {
     /// Whether the reader, which has much to read, read some of it just now.
     fn hold_for_room(&mut self) -> bool {
         let unread = self.writer.unread();
-        self.ring();
+        self.ring_for_much();
         let writer = &self.writer;
         let has_read = || writer.unread() != unread;
         has_read() || !self.in_turn && self.for_room.hold(HELD, has_read)
@@ -423,10 +423,12 @@ impl Outflow {
         // It is to read this while the next is written. Where it cannot, each bell is a turn of both.
         let much = if self.in_turn { CAPACITY } else { BELL_AT };
         if written >= much {
-            self.ring();
+            self.ring_for_much();
         } else if let Some((since, len)) = &mut self.due {
             *len += written;
-            if *len >= much || since.elapsed() >= BELL_AFTER {
+            if *len >= much {
+                self.ring_for_much();
+            } else if since.elapsed() >= BELL_AFTER {
                 self.ring();
             }
         } else if std::mem::take(&mut self.eager)
@@ -456,6 +458,15 @@ impl Outflow {
 
     /// Tells the reader of all that was written, and wakes it if it sleeps.
     pub(in crate::link) fn ring(&mut self) {
+        let asleep = self.writer.tell();
+        if self.due.take().is_some() || asleep {
+            self.shared.ring();
+        }
+    }
+
+    /// The same where it may have much to read; whether that was read meanwhile says who runs where.
+    #[cold]
+    fn ring_for_much(&mut self) {
         let asleep = self.writer.tell();
         if self.due.take().is_some() || asleep {
             let is_much = self.writer.unread() >= BELL_AT as u64;
