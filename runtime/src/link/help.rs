@@ -15,6 +15,9 @@ use std::time::Duration;
 /// How long a looker waits for something to happen.
 const HELD: Duration = Duration::from_micros(20);
 
+/// How often it waits because the peer still reads what was sent.
+const MOST_READS: u32 = 8;
+
 impl Driver {
     /// A flag to set while somebody waits to look; `None` if there is nothing to be looked at over this transport.
     pub(crate) fn wanted(&mut self) -> Option<Arc<AtomicBool>> {
@@ -41,6 +44,7 @@ impl Driver {
         hear: &mut impl FnMut(Incoming) -> Result<(), String>,
         done: &mut impl FnMut() -> bool,
     ) -> bool {
+        let mut n_reads = 0;
         loop {
             if let Err(error) = self.hear_all(hear) {
                 self.found = Some(error);
@@ -53,15 +57,17 @@ impl Driver {
             if done() {
                 return ring.doze();
             }
-            let taken = match self.sender.queued() {
-                0 => None,
-                _ => match self.sender.flush() {
-                    Flushed::All => None,
-                    Flushed::Blocked => Some(taken),
+            let is_blocked = self.sender.queued() > 0
+                && match self.sender.flush() {
+                    Flushed::All => false,
+                    Flushed::Blocked => true,
                     Flushed::Closed | Flushed::Stalled | Flushed::Gone => return false,
-                },
-            };
-            if !ring.hold(HELD, taken) {
+                };
+            // It answers when it has read all.
+            let is_reading = n_reads < MOST_READS && ring.is_taking(taken);
+            n_reads += u32::from(is_reading);
+            let is_watched = is_blocked || is_reading;
+            if !ring.hold(HELD, is_watched.then_some(taken)) {
                 return ring.doze();
             }
         }

@@ -8,6 +8,7 @@ use super::{CAPACITY, PART};
 use crate::crash::{self, Point};
 use crate::link::outbox::Flushed;
 use crate::link::side::{self, Lots};
+use crate::os::cpus;
 use crate::os::map::Map;
 use crate::os::reactor::register;
 use crate::os::socket::Received;
@@ -74,6 +75,11 @@ pub(in crate::link) struct Outflow {
     eager: bool,
     /// The bell that is to be rung, for what was written since then, and how much that is.
     due: Option<(Instant, usize)>,
+    /// Reader and writer run in turn, as one processor has to do for both.
+    in_turn: bool,
+    /// There is no other.
+    is_narrow: bool,
+    for_room: Box<Spin>,
 }
 
 /// So much may be written before the reader is told. It costs both sides a cache line that moves between them, so a
@@ -85,6 +91,11 @@ const TELL_AT: u64 = 1 << 10;
 /// to read, so these bound what a sleeper waits for while others are served.
 const BELL_AFTER: Duration = Duration::from_micros(50);
 const BELL_AT: usize = 32 << 10;
+
+/// So much of a frame is written at once if its reader keeps up. So long is waited for each part that it reads, and as
+/// often as there are parts.
+pub(super) const KEPT_UP: usize = 2 << 20;
+const HELD: Duration = Duration::from_micros(20);
 
 /// Two connected ends.
 pub(crate) fn pair() -> io::Result<(End, End)> {
@@ -130,12 +141,16 @@ pub(in crate::link) fn open(end: End) -> io::Result<(Inflow, Outflow)> {
         hung_up: AtomicBool::new(false),
         broken: AtomicBool::new(false),
     });
+    let is_narrow = cpus::allowed() == 1;
     let outflow = Outflow {
         writer: Writer::new(outgoing.clone()),
         side: side.clone(),
         shared: shared.clone(),
         eager: true,
         due: None,
+        in_turn: is_narrow,
+        is_narrow,
+        for_room: Box::new(Spin::new()),
     };
     let inflow = Inflow {
         reader: Reader::new(incoming),
@@ -204,6 +219,12 @@ impl Inflow {
     /// How much the peer has read.
     pub(in crate::link) fn n_taken(&self) -> u64 {
         self.outgoing.word(Name::Read).load(Relaxed)
+    }
+
+    /// Whether the peer is about to read much more than `taken`.
+    pub(in crate::link) fn is_taking(&self, taken: u64) -> bool {
+        let written = self.outgoing.word(Name::Written).load(Relaxed);
+        written.wrapping_sub(taken) >= BELL_AT as u64
     }
 
     /// Whether something to read comes within `most`, or the peer reads on from `taken`. The peer rings no bell meanwhile.
@@ -368,31 +389,47 @@ impl Outflow {
         }
     }
 
-    /// Writes what fits of what did not go into the first part. The reader may make room meanwhile: it is not kept up
-    /// with for ever.
+    /// Writes on with what did not go into the first part, as long as the reader makes room: whoever else would have to be
+    /// woken for the rest takes longer to wake than it does. It is not kept up with for ever.
     #[cold]
     fn write_on(&mut self, bytes: &[IoSlice<'_>], mut written: usize) -> usize {
         let mut rest = bytes.to_vec();
         let mut rest = &mut rest[..];
         IoSlice::advance_slices(&mut rest, written);
-        while !rest.is_empty()
-            && written < CAPACITY
-            && let Ok(len) = self.writer.write(rest)
-        {
-            self.wrote(len);
-            IoSlice::advance_slices(&mut rest, len);
-            written += len;
+        let mut n_held = 0;
+        while !rest.is_empty() && written < KEPT_UP {
+            match self.writer.write(rest) {
+                Ok(len) => {
+                    self.wrote(len);
+                    IoSlice::advance_slices(&mut rest, len);
+                    written += len;
+                }
+                Err(Refused::Full) if n_held < KEPT_UP / PART && self.hold_for_room() => n_held += 1,
+                Err(_) => break,
+            }
         }
         written
     }
 
+    /// Whether the reader, which has much to read, read some of it just now.
+    fn hold_for_room(&mut self) -> bool {
+        let unread = self.writer.unread();
+        self.ring_for_much();
+        let writer = &self.writer;
+        let has_read = || writer.unread() != unread;
+        has_read() || !self.in_turn && self.for_room.hold(HELD, has_read)
+    }
+
     fn wrote(&mut self, written: usize) {
-        if written >= BELL_AT {
-            // It is to read this while the next is written.
-            self.ring();
+        // It is to read this while the next is written. Where it cannot, each bell is a turn of both.
+        let much = if self.in_turn { CAPACITY } else { BELL_AT };
+        if written >= much {
+            self.ring_for_much();
         } else if let Some((since, len)) = &mut self.due {
             *len += written;
-            if *len >= BELL_AT || since.elapsed() >= BELL_AFTER {
+            if *len >= much {
+                self.ring_for_much();
+            } else if since.elapsed() >= BELL_AFTER {
                 self.ring();
             }
         } else if std::mem::take(&mut self.eager)
@@ -402,6 +439,12 @@ impl Outflow {
             let ring = self.writer.tell();
             self.due = ring.then(|| (Instant::now(), written));
         }
+    }
+
+    /// What is so of this machine, in a test.
+    #[cfg(test)]
+    pub(super) fn has_one_processor(&mut self, is_narrow: bool) {
+        (self.is_narrow, self.in_turn) = (is_narrow, is_narrow);
     }
 
     /// Tells of what is written next at once.
@@ -420,6 +463,20 @@ impl Outflow {
         if self.due.take().is_some() || asleep {
             crash::at(Point::RingUnrung);
             self.shared.ring();
+        }
+    }
+
+    /// The same where it may have much to read; whether that was read meanwhile says who runs where.
+    #[cold]
+    fn ring_for_much(&mut self) {
+        let asleep = self.writer.tell();
+        if self.due.take().is_some() || asleep {
+            let is_much = self.writer.unread() >= BELL_AT as u64;
+            self.shared.ring();
+            if is_much {
+                // Elsewhere it would hardly be awake by now.
+                self.in_turn = self.is_narrow || self.writer.unread() == 0;
+            }
         }
     }
 

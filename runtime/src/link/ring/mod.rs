@@ -44,7 +44,9 @@
 //! # Large frames
 //!
 //! They go in parts of at most [`PART`] bytes, each with its cursors on both sides, and a reader that sleeps is rung for with
-//! the first. A large part is written past the writer's caches (see [`copy`](crate::os::copy)), which changes nothing for
+//! the first. Who has seen it read all before the bell was rung out shares a processor with it: then each bell is a turn of
+//! both, and the next waits until the ring is full. Where both run, the writer waits a moment for each part of a full ring to
+//! be read, up to 2 MiB of a frame, before the rest is left to the driver. A large part is written past the writer's caches (see [`copy`](crate::os::copy)), which changes nothing for
 //! the orderings: it is fenced before it is published.
 //!
 //! # Deaths

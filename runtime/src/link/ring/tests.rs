@@ -1,9 +1,10 @@
 //! What only a ring does: distrust of its words, memory that is given back, a peer that dies in the middle.
 
+use super::end::KEPT_UP;
 use super::lane::{GONE, Lane, Mapped, Name, SIZE};
 use super::reader::Reader;
 use super::writer::{Refused, Writer, close};
-use super::{CAPACITY, End, PART, pair};
+use super::{CAPACITY, End, Outflow, PART, pair};
 use crate::link::{self, Driver, LinkError, Sender, Transport};
 use crate::os::map::Map;
 use crate::os::{eventfd, memfd, testing};
@@ -15,7 +16,8 @@ use std::future::Future;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 async fn within_a_minute<T>(test: impl Future<Output = T>) -> T {
@@ -281,6 +283,7 @@ async fn a_sleeper_is_woken_by_a_large_frame_while_it_is_written() {
     let (here, there) = pair().unwrap();
     let bell = here.peer.try_clone().unwrap();
     let (_inflow, mut outflow) = super::open(here).unwrap();
+    outflow.has_one_processor(false);
     let mut reader = Reader::new(Peer::new(there).incoming);
     let is_rung = || nix::unistd::read(&bell, &mut [0; 8]).is_ok();
     for (len, rings) in [(100, false), (PART, true), (PART - 1, true)] {
@@ -295,6 +298,63 @@ async fn a_sleeper_is_woken_by_a_large_frame_while_it_is_written() {
         reader.read(&mut out).unwrap();
         assert_eq!(out.len(), len);
     }
+}
+
+#[tokio::test]
+async fn where_there_is_one_processor_a_sleeper_is_not_woken_for_each_part() {
+    let (here, there) = pair().unwrap();
+    let bell = here.peer.try_clone().unwrap();
+    let (_inflow, mut outflow) = super::open(here).unwrap();
+    outflow.has_one_processor(true);
+    let mut reader = Reader::new(Peer::new(there).incoming);
+    let n_rung = || {
+        let mut n = [0; 8];
+        nix::unistd::read(&bell, &mut n).map_or(0, |_| u64::from_ne_bytes(n))
+    };
+    let part = vec![1; PART];
+    let write = |outflow: &mut Outflow| outflow.write(&[IoSlice::new(&part)], &mut Descriptors::new());
+    for _ in 0..2 {
+        assert!(reader.sleep());
+        assert_eq!(write(&mut outflow).unwrap(), PART);
+        assert_eq!(n_rung(), 0, "there is room for more");
+        for _ in 1..CAPACITY / PART {
+            assert_eq!(write(&mut outflow).unwrap(), PART);
+        }
+        assert_eq!(n_rung(), 1);
+        let mut out = BytesMut::with_capacity(CAPACITY);
+        while reader.read_untold(&mut out).unwrap().len > 0 {}
+        assert_eq!(out.len(), CAPACITY);
+    }
+    // What is the last waits for nothing.
+    assert!(reader.sleep());
+    write(&mut outflow).unwrap();
+    assert!(outflow.is_due());
+    outflow.ring();
+    assert_eq!(n_rung(), 1);
+}
+
+#[tokio::test]
+async fn a_reader_that_reads_little_by_little_does_not_keep_the_writer() {
+    let (here, there) = pair().unwrap();
+    let (_inflow, mut outflow) = super::open(here).unwrap();
+    let incoming = Peer::new(there).incoming;
+    let is_written = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reading = || {
+            while !is_written.load(Relaxed) {
+                let read = incoming.word(Name::Read).load(Relaxed);
+                let is_there = incoming.word(Name::Written).load(Relaxed) > read;
+                incoming
+                    .word(Name::Read)
+                    .store(read + u64::from(is_there), Release);
+            }
+        };
+        scope.spawn(reading);
+        let bytes = vec![1; 2 * KEPT_UP];
+        let written = outflow.write(&[IoSlice::new(&bytes)], &mut Descriptors::new());
+        is_written.store(true, Relaxed);
+        assert!((CAPACITY..KEPT_UP).contains(&written.unwrap()));
+    });
 }
 
 #[test]

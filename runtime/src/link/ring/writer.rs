@@ -73,6 +73,12 @@ impl<L: Lane> Writer<L> {
         self.written - self.told
     }
 
+    /// How many bytes the reader says that it has not read. Unchecked: for guesses.
+    pub(super) fn unread(&self) -> u64 {
+        let read = self.lane.word(Name::Read).load(Relaxed);
+        self.written.wrapping_sub(read)
+    }
+
     /// Whether the reader is known to sleep.
     pub(super) fn is_asleep(&self) -> bool {
         is_asleep(&self.lane, Name::Reader)
