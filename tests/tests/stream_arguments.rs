@@ -27,6 +27,17 @@ impl Reader {
     async fn sum(&self, numbers: impl Stream<Item = u64>) -> u64 {
         numbers.fold(0, |sum, n| async move { sum + n }).await
     }
+    /// The same, and says so when it begins, and of each that it has read.
+    async fn tally(&self, read: Marker, numbers: impl Stream<Item = u64>) -> u64 {
+        let read = &read;
+        read.reach();
+        numbers
+            .fold(0, |sum, n| async move {
+                read.reach();
+                sum + n
+            })
+            .await
+    }
     async fn count(&self, numbers: impl Stream<Item = procession::Result<u64>>) -> (u64, Option<ErrorKind>) {
         count(numbers).await
     }
@@ -135,9 +146,9 @@ impl Maker {
         reader.keep(endless(n, made)).await?;
         Ok(std::process::id())
     }
-    /// The same in a message that nobody waits for.
-    async fn tell(&self, reader: ReaderRef, n: u64, made: Marker) -> Result<u32, CallError> {
-        reader.sum(endless(n, made)).tell().await?;
+    /// The same in a message that nobody waits for; returns when it is accepted, which is before anybody has it.
+    async fn tell(&self, reader: ReaderRef, n: u64, read: Marker) -> Result<u32, CallError> {
+        reader.tally(read, endless(n, Marker::new())).tell().await?;
         Ok(std::process::id())
     }
     /// Gives it a stream in a call that has no end.
@@ -313,29 +324,32 @@ async fn a_stream_whose_maker_is_killed_ends_with_an_error() {
 #[procession::test]
 async fn a_method_that_reads_plain_items_is_dropped_where_they_break_off() {
     let reader = reader().await;
-    let (maker, made) = (
-        within("spawn", Maker::spawn()).await.expect("an actor"),
-        Marker::new(),
-    );
-    let pid = within("a call", maker.tell(reader.clone(), 3, made.clone()))
-        .await
-        .expect("a pid");
-    made.reached(3).await;
-    kill(Pid::from_raw(pid as i32), Signal::SIGKILL).expect("a process");
-    let dead = async {
-        loop {
-            if let Some(letter) = reader.dead_letters().await.expect("dead letters").pop() {
-                break letter;
+    for (before, n) in [0, 3].into_iter().enumerate() {
+        let (maker, read) = (
+            within("spawn", Maker::spawn()).await.expect("an actor"),
+            Marker::new(),
+        );
+        let pid = within("a call", maker.tell(reader.clone(), n, read.clone()))
+            .await
+            .expect("a pid");
+        read.reached(1 + n).await;
+        kill(Pid::from_raw(pid as i32), Signal::SIGKILL).expect("a process");
+        let dead = async {
+            loop {
+                let mut letters = reader.dead_letters().await.expect("dead letters");
+                if letters.len() > before {
+                    break letters.pop().expect("a letter");
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    let letter = within("a dead letter", dead).await;
-    assert_eq!(letter.method, "sum");
-    assert!(
-        matches!(&letter.cause, DeadCause::Unread(why) if why.contains("died")),
-        "{letter:?}"
-    );
+        };
+        let letter = within("a dead letter", dead).await;
+        assert_eq!(letter.method, "tally");
+        assert!(
+            matches!(&letter.cause, DeadCause::Unread(why) if why.contains("died")),
+            "{letter:?}"
+        );
+    }
     assert_eq!(within("a sum", reader.sum(stream::iter(0..4))).await, Ok(6));
 }
 
