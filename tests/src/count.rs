@@ -4,6 +4,7 @@ use crate::deadline::{PATIENCE, holds_within};
 use crate::proc;
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::{Duration, Instant};
 
 /// What the process is called that is kept ready for the next start. It is there or not, as it comes, and no leak.
 const SPARE: &str = "procession-idle";
@@ -11,6 +12,8 @@ const SPARE: &str = "procession-idle";
 const OF_SPARE: usize = 2;
 /// What it holds itself, beside that link.
 const OWN: usize = 8;
+/// How long it may take until it holds no more than that.
+const SETTLING: Duration = Duration::from_millis(200);
 
 /// What this process and its children hold now, a spare process left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +32,7 @@ pub struct Counts {
 
 impl Counts {
     pub fn now() -> Self {
-        let mut children = proc::children_of(std::process::id());
+        let mut children = settled_children();
         let spares: Vec<_> = children
             .extract_if(.., |child| child.name == SPARE)
             .map(|spare| OF_SPARE + of_link_ahead(spare.pid))
@@ -84,6 +87,29 @@ fn having(folder: impl AsRef<std::path::Path>, part: &str) -> BTreeSet<String> {
         .into_iter()
         .filter(|name| name.contains(part))
         .collect()
+}
+
+/// Those of this process, once a spare among them has closed what it was cloned with.
+fn settled_children() -> Vec<proc::Entry> {
+    let begin = Instant::now();
+    loop {
+        let children = proc::children_of(std::process::id());
+        let mut spares = children.iter().filter(|child| child.name == SPARE);
+        let is_settled =
+            spares.all(|spare| spare.state != 'R' && of_link_ahead(spare.pid) <= most_of_link_ahead());
+        if is_settled || begin.elapsed() > SETTLING {
+            return children;
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn most_of_link_ahead() -> usize {
+    match std::env::var("PROCESSION_LINK").as_deref() {
+        Ok("socket") => 1,
+        Ok("pipe") => 3,
+        _ => 4,
+    }
 }
 
 /// How many descriptors the host has of the link that is made with this spare, if there is one.
