@@ -116,17 +116,11 @@ impl Argument {
     pub(crate) fn travel(&self, root: &Root) -> Travel {
         let item = self.stream.as_ref().map(|stream| &stream.item);
         let behind = item.or(self.borrowed.as_ref()).unwrap_or(&self.ty);
-        if self.stream.is_some() {
-            return Travel {
-                ty: self.owned(root),
-                blame: behind.to_token_stream(),
-                manner: Manner::Value,
-            };
-        }
+        let is_blob = self.stream.is_none() && types::is_blob(behind);
         Travel {
             ty: self.owned(root),
             blame: behind.to_token_stream(),
-            manner: match (types::is_blob(behind), types::peel(behind)) {
+            manner: match (is_blob, types::peel(behind)) {
                 (true, Type::Slice(_)) => Manner::Slice,
                 (true, _) => Manner::Blob,
                 (false, _) => Manner::Value,

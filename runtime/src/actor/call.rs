@@ -235,11 +235,7 @@ impl<T: 'static, E: 'static> Call<T, E> {
     /// Sends it, at once if that can be.
     fn begin(&mut self, waiter: &Waker) -> Result<Begun<Result<T, CallError<E>>>> {
         let Prepared { context, after } = self.prepare()?;
-        if self.aside.is_some() {
-            // Within a runtime, which is seen to there.
-            self.handle.peer()?;
-            start(&mut self.aside);
-        }
+        start_within(&self.handle, &mut self.aside)?;
         if context.holds.is_none() {
             let (letter, grace) = (&mut self.letter, context.grace);
             let asked = self
@@ -312,6 +308,16 @@ pub(super) fn start(aside: &mut Option<Box<Aside>>) {
     if let Some(feeds) = aside.as_mut().and_then(|aside| aside.feeds.as_mut()) {
         feeds.start();
     }
+}
+
+/// The same where nobody has looked yet whether there is a runtime.
+fn start_within(handle: &Arc<Handle>, aside: &mut Option<Box<Aside>>) -> Result<()> {
+    if aside.is_some() {
+        // It looks.
+        handle.peer()?;
+        start(aside);
+    }
+    Ok(())
 }
 
 /// A call has succeeded.
@@ -408,11 +414,7 @@ impl Tell {
             return Err(lost(&mut self.aside));
         }
         let letter = &mut self.letter;
-        if self.aside.is_some() {
-            // Within a runtime, which is seen to there.
-            self.handle.peer()?;
-            start(&mut self.aside);
-        }
+        start_within(&self.handle, &mut self.aside)?;
         self.handle.with_peer(|peer| peer.tell_at_once(letter))?;
         let Some(letter) = self.letter.take() else {
             return Ok(None);

@@ -79,9 +79,7 @@ impl<T> Feed<T> {
             }
         }
     }
-}
 
-impl<T> Feed<T> {
     fn fail(&mut self, error: &Error) {
         self.whole = true;
         self.line.fail(error);

@@ -287,17 +287,7 @@ impl Line {
         if codec::encode(error, &mut body).is_err() {
             return;
         }
-        match at {
-            At::Open { sender, driver, .. } => {
-                if sender.send(head, body, Vec::new()).is_ok() {
-                    driver.end();
-                }
-            }
-            At::Rest(transport, rest) => {
-                rest.end(transport, [&head.to_bytes(body.len())[..], &body].concat())
-            }
-            At::Gone => {}
-        }
+        at.end(head, body.into());
     }
 
     fn allow(&self, item: &Payload) -> Result<(), Unsent> {
@@ -613,6 +603,23 @@ impl State {
     }
 }
 
+impl At {
+    /// Says the last that there is to say, behind all that was sent, and closes.
+    fn end(self, head: Head, body: Bytes) {
+        match self {
+            At::Open { sender, driver, .. } => {
+                if sender.send(head, body, Vec::new()).is_ok() {
+                    driver.end();
+                }
+            }
+            At::Rest(transport, rest) => {
+                rest.end(transport, [&head.to_bytes(body.len())[..], &body].concat())
+            }
+            At::Gone => {}
+        }
+    }
+}
+
 /// What stands for an item for which there was no memory where it came first, as the end travels on.
 fn unheld_head(cost: Credit) -> Head {
     Head {
@@ -666,14 +673,6 @@ impl Drop for Line {
             return;
         }
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::replace(&mut state.at, At::Gone) {
-            At::Open { sender, driver, .. } => {
-                if sender.send(GOODBYE, Bytes::new(), Vec::new()).is_ok() {
-                    driver.end();
-                }
-            }
-            At::Rest(transport, rest) => rest.end(transport, GOODBYE.to_bytes(0).to_vec()),
-            At::Gone => {}
-        }
+        std::mem::replace(&mut state.at, At::Gone).end(GOODBYE, Bytes::new());
     }
 }
