@@ -18,6 +18,13 @@ pub(crate) fn descriptors() -> Vec<RawFd> {
     listed.into_iter().filter(open).collect()
 }
 
+/// How many threads of the whole machine run or are ready to.
+pub(crate) fn n_running() -> Option<usize> {
+    let load = fs::read_to_string("/proc/loadavg").ok()?;
+    let (n_running, _) = load.split(' ').nth(3)?.split_once('/')?;
+    n_running.parse().ok()
+}
+
 /// How many bytes of memory can still be had, as far as that is known: of the machine's, swap included, and of what each
 /// control group above this process leaves it.
 pub(crate) fn available_memory() -> Option<u64> {

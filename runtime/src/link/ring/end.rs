@@ -1,6 +1,7 @@
 //! An end of a ring in a process: what is read and waited for, and what is written.
 
-use super::lane::{Lane, Mapped, Name, SIZE, fall_asleep};
+use super::lane::{AWAKE, Lane, Mapped, Name, SIZE, fall_asleep};
+use super::place::move_over;
 use super::reader::Reader;
 use super::spin::{Go, Spin};
 use super::writer::{Refused, Writer, close};
@@ -40,6 +41,8 @@ pub(crate) struct End {
 #[derive(Debug)]
 struct Shared {
     peer: OwnedFd,
+    /// The lane that this process writes.
+    outgoing: Mapped,
     /// The kernel says that the other end is gone.
     hung_up: AtomicBool,
     /// The peer broke the protocol in what the writer reads of it; the reader is to say so.
@@ -50,8 +53,6 @@ struct Shared {
 #[derive(Debug)]
 pub(in crate::link) struct Inflow {
     reader: Reader<Mapped>,
-    /// The lane that this process writes, for what its writer waits for.
-    outgoing: Mapped,
     bell: AsyncFd<OwnedFd>,
     socket: AsyncFd<Arc<OwnedFd>>,
     pub(in crate::link) lots: Lots,
@@ -61,6 +62,8 @@ pub(in crate::link) struct Inflow {
     for_answer: Spin,
     /// It was looked for long enough for what it would be told of: now also for the rest.
     closely: bool,
+    /// When this end was last woken, both were on one processor.
+    beside: bool,
     /// Somebody else wants to read: this is no time to spin.
     wanted: Arc<AtomicBool>,
 }
@@ -138,6 +141,7 @@ pub(in crate::link) fn open(end: End) -> io::Result<(Inflow, Outflow)> {
         .ok_or_else(|| invalid("a ring that two processes have opened already"))?;
     let shared = Arc::new(Shared {
         peer,
+        outgoing: outgoing.clone(),
         hung_up: AtomicBool::new(false),
         broken: AtomicBool::new(false),
     });
@@ -154,7 +158,6 @@ pub(in crate::link) fn open(end: End) -> io::Result<(Inflow, Outflow)> {
     };
     let inflow = Inflow {
         reader: Reader::new(incoming),
-        outgoing,
         bell,
         socket,
         lots: Lots::new(side),
@@ -164,6 +167,7 @@ pub(in crate::link) fn open(end: End) -> io::Result<(Inflow, Outflow)> {
         for_room: Spin::new(),
         for_answer: Spin::new(),
         closely: false,
+        beside: false,
         wanted: Arc::default(),
     };
     Ok((inflow, outflow))
@@ -190,13 +194,17 @@ impl Inflow {
         let mut closely = std::mem::take(&mut self.closely);
         loop {
             if let Some(received) = self.try_read(buf, closely)? {
-                self.for_bytes.came();
+                if self.for_bytes.came() {
+                    self.look_around();
+                }
                 return Poll::Ready(Ok(received));
             }
             let is_there = || self.reader.has_more() || self.wanted.load(Relaxed);
             match self.for_bytes.go(cx, is_there) {
                 Go::Hit if self.reader.has_more() => continue,
-                Go::Hit => self.for_bytes.came(),
+                Go::Hit => {
+                    self.for_bytes.came();
+                }
                 Go::Aside => return Poll::Pending,
                 Go::Again => {
                     self.closely = true;
@@ -211,6 +219,20 @@ impl Inflow {
         }
     }
 
+    /// Woken, as often happens: if the peer is not asleep either, one processor should not have to do for both.
+    fn look_around(&mut self) {
+        let Some(here) = cpus::current() else { return };
+        let there = self.reader.lane().last_place();
+        let was_beside = std::mem::replace(&mut self.beside, there == Some(here));
+        if !self.beside && was_beside {
+            self.for_bytes.encourage();
+            self.for_answer.encourage();
+        }
+        if self.beside && self.shared.outgoing.word(Name::Reader).load(Relaxed) == AWAKE {
+            move_over(here);
+        }
+    }
+
     /// A flag to set while somebody waits to read in place of the driver's task.
     pub(in crate::link) fn wanted(&self) -> Arc<AtomicBool> {
         self.wanted.clone()
@@ -218,12 +240,12 @@ impl Inflow {
 
     /// How much the peer has read.
     pub(in crate::link) fn n_taken(&self) -> u64 {
-        self.outgoing.word(Name::Read).load(Relaxed)
+        self.shared.outgoing.word(Name::Read).load(Relaxed)
     }
 
     /// Whether the peer is about to read much more than `taken`.
     pub(in crate::link) fn is_taking(&self, taken: u64) -> bool {
-        let written = self.outgoing.word(Name::Written).load(Relaxed);
+        let written = self.shared.outgoing.word(Name::Written).load(Relaxed);
         written.wrapping_sub(taken) >= BELL_AT as u64
     }
 
@@ -232,11 +254,11 @@ impl Inflow {
         self.reader.wake();
         let Inflow {
             reader,
-            outgoing,
+            shared,
             for_answer,
             ..
         } = self;
-        let is_taken = |taken| outgoing.word(Name::Read).load(Relaxed) != taken;
+        let is_taken = |taken| shared.outgoing.word(Name::Read).load(Relaxed) != taken;
         for_answer.hold(most, || reader.has_more() || taken.is_some_and(is_taken))
     }
 
@@ -315,20 +337,20 @@ impl Inflow {
         mut flush: impl FnMut() -> Flushed,
     ) -> Flushed {
         loop {
-            let read = self.outgoing.word(Name::Read).load(Relaxed);
+            let read = self.shared.outgoing.word(Name::Read).load(Relaxed);
             match flush() {
                 Flushed::Blocked => {}
                 other => return self.flushed(other),
             }
             match self
                 .for_room
-                .go(cx, || self.outgoing.word(Name::Read).load(Relaxed) != read)
+                .go(cx, || self.shared.outgoing.word(Name::Read).load(Relaxed) != read)
             {
                 Go::Hit => continue,
                 Go::Aside | Go::Again => return Flushed::Blocked,
                 Go::Over => {}
             }
-            fall_asleep(&self.outgoing, Name::Writer);
+            fall_asleep(&self.shared.outgoing, Name::Writer);
             match flush() {
                 Flushed::Blocked => {}
                 other => return self.flushed(other),
@@ -352,7 +374,7 @@ impl Drop for Inflow {
     /// Closes both directions. What was written stays to be read.
     fn drop(&mut self) {
         let writer_waits = self.reader.abandon();
-        if close(&self.outgoing) || writer_waits {
+        if close(&self.shared.outgoing) || writer_waits {
             self.shared.ring();
         }
     }
@@ -503,6 +525,7 @@ impl Drop for Outflow {
 
 impl Shared {
     fn ring(&self) {
+        self.outgoing.say_place(cpus::current());
         // Nobody else can wake the peer; if this cannot, it is gone, or this process has lost its descriptors.
         let _ = eventfd::ring(self.peer.as_fd());
     }

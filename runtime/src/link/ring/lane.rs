@@ -24,6 +24,9 @@ const LINES: usize = 16;
 /// The words of one lane.
 const WORDS: usize = 5 * LINES;
 
+/// On which processor the writer last rang, counted from 1. Nothing hangs on it.
+const PLACE: usize = 2;
+
 /// Counts the processes that have opened the ring.
 const OPENED: usize = 2 * WORDS;
 
@@ -113,6 +116,22 @@ impl Mapped {
             1 => Some((lane(1), lane(0))),
             _ => None,
         }
+    }
+
+    /// Says where this process, which writes the lane, runs as it rings.
+    pub(super) fn say_place(&self, cpu: Option<usize>) {
+        let place = cpu.map_or(0, |cpu| cpu as u64 + 1);
+        self.place().store(place, Ordering::Relaxed);
+    }
+
+    /// Where the process that writes the lane ran when it last rang.
+    pub(super) fn last_place(&self) -> Option<usize> {
+        let place = self.place().load(Ordering::Relaxed);
+        usize::try_from(place.checked_sub(1)?).ok()
+    }
+
+    fn place(&self) -> &AtomicU64 {
+        self.map.cell(self.idx * WORDS + PLACE)
     }
 
     /// Gives whole pages back that hold nothing: `len` bytes from `position` on.

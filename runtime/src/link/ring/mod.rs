@@ -7,7 +7,7 @@
 //!
 //! # Words
 //!
-//! Each lane has six, on five pairs of cache lines (two, since processors fetch them in pairs), so that neither side
+//! Each lane has seven, on five pairs of cache lines (two, since processors fetch them in pairs), so that neither side
 //! writes a line that the other polls, but to tell it something:
 //!
 //! | word | written by | what |
@@ -18,6 +18,7 @@
 //! | `Read` | reader | bytes ever read; only grows |
 //! | `Reader` | both | 0: the reader is awake; 1: it sleeps until bytes come; 2: it is gone |
 //! | `Writer` | both | 0: the writer is awake; 1: it sleeps until there is room |
+//! | `Place` | writer | on which processor it last rang a bell, counted from 1; a hint, see [`place`] |
 //!
 //! `Read <= Written <= Read + CAPACITY`, and `Told <= Written`. The bytes between the cursors belong to the reader, all others
 //! to the writer. Each side keeps its own cursor in private memory, and never reads back what it stored.
@@ -71,6 +72,7 @@ mod fuzz;
 mod lane;
 #[cfg(test)]
 mod model;
+mod place;
 mod reader;
 mod spin;
 #[cfg(test)]

@@ -105,6 +105,10 @@ impl<L: Lane> Reader<L> {
         must_ring(&self.lane, Name::Writer)
     }
 
+    pub(super) fn lane(&self) -> &L {
+        &self.lane
+    }
+
     /// Whether the last `len` bytes went over the middle or the end of the area.
     fn crossed(&self, len: usize) -> bool {
         let half = self.lane.capacity() / 2;

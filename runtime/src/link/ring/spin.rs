@@ -13,6 +13,9 @@
 //! a wait that begins so long after the one before, where one thing came in all that time: by then the peer sleeps, and
 //! wakes sooner on a processor that is given up than on one that has to be had first. A link on which nothing happens
 //! sleeps, and does nothing at all.
+//!
+//! Whom one waits for may itself wait, for this very processor. So the thread gives way once, after [`PATIENCE`]: what comes
+//! while it does was spun for in vain. The other then sees where both are, see [`place`](super::place).
 
 use crate::os::cpus;
 use std::future::Future;
@@ -26,6 +29,9 @@ const GO: Duration = Duration::from_micros(3);
 
 /// How long a wait is spun altogether.
 const WHOLE: Duration = Duration::from_micros(100);
+
+/// So long is spun before whoever waits for this processor may have it.
+const PATIENCE: Duration = Duration::from_micros(20);
 
 /// Waits that usually take longer are slept: a multiple of what two that wake each other each time wait.
 const WORTH: Duration = Duration::from_micros(500);
@@ -64,6 +70,8 @@ pub(super) struct Spin {
     began: Option<Instant>,
     /// The go before ended then: a task that ran between the two shows as a gap.
     rested: Option<Instant>,
+    /// Whether what is waited for came as the thread gave way; `None`: it has not yet.
+    gave_way: Option<bool>,
     /// Of how many waits one is spun, and how many are still to be slept before the next.
     every: u32,
     skip: u32,
@@ -108,6 +116,7 @@ impl Spin {
             usual: Duration::ZERO,
             began: None,
             rested: None,
+            gave_way: None,
             every: 1,
             skip: 0,
             spun: Duration::ZERO,
@@ -148,12 +157,15 @@ impl Spin {
         if self.rested.is_some_and(|rested| now - rested > BUSY) {
             return self.over(2 * self.every);
         }
-        let Some(ended) = look(now + GO, is_there) else {
+        let Some(ended) = look(now + GO, &is_there) else {
             return Go::Hit;
         };
         self.spun += ended - now;
         if ended - began >= WHOLE {
             return self.over(2 * self.every);
+        }
+        if ended - began >= PATIENCE && self.gave_way.is_none() && self.comes_meanwhile(is_there) {
+            return Go::Hit;
         }
         self.rested = Some(ended);
         give_way(cx);
@@ -170,22 +182,23 @@ impl Spin {
             self.over(RARELY);
             return false;
         }
-        match look(now + most, is_there) {
-            None => self.every = 1,
-            Some(ended) => {
-                self.spun += ended - now;
-                self.over(2 * self.every);
-                return false;
-            }
-        }
-        true
+        let Some(ended) = look(now + most, &is_there) else {
+            self.every = 1;
+            return true;
+        };
+        self.spun += ended - now;
+        let is_there = self.comes_meanwhile(is_there);
+        self.over(2 * self.every);
+        is_there
     }
 
-    /// What was waited for is there. It counts if it was spun for.
-    pub(super) fn came(&mut self) {
+    /// What was waited for is there. It counts if it was spun for. Whether it was slept for, where waits are short.
+    pub(super) fn came(&mut self) -> bool {
         self.until = self.until.saturating_sub(1);
         self.n_came = self.n_came.saturating_add(1);
-        let Some(since) = self.since.take() else { return };
+        let Some(since) = self.since.take() else {
+            return false;
+        };
         let spun = self.began.take().is_some();
         let took = if spun {
             Duration::ZERO
@@ -193,11 +206,30 @@ impl Spin {
             since.elapsed().min(LONG)
         };
         self.usual = (self.usual + took) / 2;
-        if spun {
-            self.rested = None;
-            self.every = 1;
-            self.skip = 0;
+        match self.gave_way {
+            Some(true) => {
+                self.over(2 * self.every);
+            }
+            _ if spun => self.encourage(),
+            _ => {}
         }
+        !spun && self.usual <= WORTH
+    }
+
+    /// The next wait is spun, whatever became of the last ones.
+    pub(super) fn encourage(&mut self) {
+        self.rested = None;
+        self.gave_way = None;
+        self.every = 1;
+        self.skip = 0;
+    }
+
+    /// Lets others have the processor; whether what is waited for came of that.
+    fn comes_meanwhile(&mut self, is_there: impl Fn() -> bool) -> bool {
+        cpus::yield_now();
+        // That counts as one that was taken.
+        self.n_preempted = None;
+        *self.gave_way.insert(is_there())
     }
 
     fn is_skipped(&mut self) -> bool {
@@ -220,6 +252,7 @@ impl Spin {
     fn over(&mut self, every: u32) -> Go {
         self.began = None;
         self.rested = None;
+        self.gave_way = None;
         self.every = every.min(RARELY);
         self.skip = self.every - 1;
         Go::Over

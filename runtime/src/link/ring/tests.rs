@@ -149,6 +149,7 @@ async fn rubbish_in_a_sleepers_word_rings_a_bell_too_often_and_no_more() {
     for seq in 0..100 {
         lane.word(Name::Reader).store(u64::MAX, Relaxed);
         lane.word(Name::Writer).store(77, Relaxed);
+        lane.say_place(Some(usize::MAX - 1 - seq as usize));
         send(&a, seq, b"x");
         let frame = within_a_minute(b_driver.next()).await.unwrap().unwrap();
         assert_eq!(frame.head.seq, seq);
