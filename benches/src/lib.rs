@@ -5,7 +5,7 @@
 //! cargo bench -p benches -- --brief       # everything once, in seconds: to see that it works
 //! cargo bench -p benches -- --rounds 9
 //! cargo bench -p benches -- --json        # one round as JSON lines
-//! cargo bench -p benches -- --section current-thread --only starts    # one step, for a profile
+//! cargo bench -p benches -- --section current-thread --only starts    # one step, or some with commas, for a profile
 //! ```
 //!
 //! A round starts this program once for each [`Section`](section::Section), in turn: the raw limits, the library on a

@@ -78,9 +78,11 @@ impl Options {
     }
 }
 
-/// Whether a step is asked for: all are, unless the command line names one, which is for profiles.
+/// Whether a step is asked for: all are, unless the command line names some, with commas, which is for profiles.
 pub(crate) fn wants(step: &str) -> bool {
-    Options::get().only.is_none_or(|only| only == step)
+    Options::get()
+        .only
+        .is_none_or(|only| only.split(',').any(|named| named == step))
 }
 
 impl Section {
