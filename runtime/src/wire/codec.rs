@@ -112,7 +112,9 @@ fn read<'a, T: Deserialize<'a>, const COMPACT: bool>(bytes: &mut &'a [u8]) -> Re
     let value = T::deserialize(&mut decoder);
     let value = value.and_then(|value| Ok((value, decoder.end()?)));
     let (value, rest) = value.map_err(|why| not_done::<T, COMPACT>("decode", why))?;
-    *bytes = rest;
+    // By its length: the slice itself would be copied in one go just after its two halves were written, and wait for both.
+    let n_read = bytes.len() - rest.len();
+    *bytes = bytes.get(n_read..).unwrap_or_default();
     Ok(value)
 }
 
