@@ -2,29 +2,31 @@
 
 use super::procfs;
 use nix::sys::resource::{UsageWho, getrusage};
+use std::cell::Cell;
 use std::io;
-use std::mem::{self, MaybeUninit};
+use std::mem::MaybeUninit;
 
 /// On how many processors the calling thread may run: at least one.
 pub(crate) fn allowed() -> usize {
-    let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
-    // SAFETY: the pointer and size are those of a live set, which zeros initialise.
-    let got = unsafe {
-        let got = libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), set.as_mut_ptr());
-        if got == 0 {
-            libc::CPU_COUNT(set.assume_init_ref())
-        } else {
-            got
-        }
-    };
-    match usize::try_from(got) {
+    // SAFETY: it reads a live set.
+    let n_allowed = affinity().map_or(0, |set| unsafe { libc::CPU_COUNT(&set) });
+    match usize::try_from(n_allowed) {
         Ok(0) | Err(_) => std::thread::available_parallelism().map_or(1, |n| n.get()),
         Ok(n) => n,
     }
 }
 
+thread_local! {
+    /// How often it gave way of its own accord, which the kernel counts as well.
+    static N_YIELDED: Cell<i64> = const { Cell::new(0) };
+}
+
 /// How often the calling thread had to give way to another that was ready to run.
 pub(crate) fn n_preempted() -> i64 {
+    n_switched() - N_YIELDED.get()
+}
+
+fn n_switched() -> i64 {
     getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.involuntary_context_switches())
 }
 
@@ -41,29 +43,65 @@ pub(crate) fn current() -> Option<usize> {
     usize::try_from(cpu).ok()
 }
 
-/// Lets others that are ready for this processor run first, if there are any.
+/// Lets others that are ready for this processor run first, if there are any. A thread that would not be back before long,
+/// as it runs by a deadline or when nobody else does, stays.
 pub(crate) fn yield_now() {
-    // SAFETY: it takes nothing, and never fails on Linux.
-    let _ = unsafe { libc::sched_yield() };
+    // SAFETY: they take numbers at most, and touch no memory of this process.
+    unsafe {
+        if matches!(
+            libc::sched_getscheduler(0),
+            libc::SCHED_DEADLINE | libc::SCHED_IDLE
+        ) {
+            return;
+        }
+        let before = n_switched();
+        libc::sched_yield();
+        N_YIELDED.set(N_YIELDED.get() + n_switched() - before);
+    }
 }
 
-/// Moves the calling thread from the processor `here` to another that it may use. It may come back.
+/// Moves the calling thread from the processor `here` to another that it may use. It may come back: what it may use is the
+/// same afterwards, and grows with what its process may.
 pub(crate) fn leave(here: usize) -> io::Result<()> {
-    const SIZE: usize = mem::size_of::<libc::cpu_set_t>();
-    let mut allowed = MaybeUninit::<libc::cpu_set_t>::zeroed();
-    // SAFETY: the pointers and sizes are those of live sets, which zeros initialise; `CPU_CLR` checks the index.
-    let moved = unsafe {
-        if libc::sched_getaffinity(0, SIZE, allowed.as_mut_ptr()) != 0 {
-            return Err(io::Error::last_os_error());
+    let allowed = affinity()?;
+    let mut others = allowed;
+    // SAFETY: `CPU_CLR` panics where the set has no such index.
+    unsafe { libc::CPU_CLR(here, &mut others) };
+    set_affinity(&others)?;
+    // Whoever may use all may use those too that are there later: so it is asked for all, of which the kernel gives what there
+    // is, and for what was before only where that was less.
+    let all = every_processor();
+    if set_affinity(&all).is_err() || affinity()? != allowed {
+        set_affinity(&allowed)?;
+    }
+    Ok(())
+}
+
+fn affinity() -> io::Result<libc::cpu_set_t> {
+    let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
+    // SAFETY: the pointer and size are those of a live set, which zeros initialise.
+    unsafe {
+        match libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), set.as_mut_ptr()) {
+            0 => Ok(set.assume_init()),
+            _ => Err(io::Error::last_os_error()),
         }
-        let allowed = allowed.assume_init();
-        let mut others = allowed;
-        libc::CPU_CLR(here, &mut others);
-        libc::sched_setaffinity(0, SIZE, &others) == 0 && libc::sched_setaffinity(0, SIZE, &allowed) == 0
-    };
-    match moved {
-        true => Ok(()),
-        false => Err(io::Error::last_os_error()),
+    }
+}
+
+fn set_affinity(set: &libc::cpu_set_t) -> io::Result<()> {
+    // SAFETY: the pointer and size are those of a live set.
+    match unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), set) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn every_processor() -> libc::cpu_set_t {
+    // SAFETY: zeros are an empty set, and each index is below its size.
+    unsafe {
+        let mut set: libc::cpu_set_t = MaybeUninit::zeroed().assume_init();
+        (0..libc::CPU_SETSIZE as usize).for_each(|cpu| libc::CPU_SET(cpu, &mut set));
+        set
     }
 }
 
@@ -80,8 +118,38 @@ mod tests {
             Err(_) => assert_eq!(n_allowed, 1),
         }
         assert_eq!(allowed(), n_allowed);
-        yield_now();
         assert!(n_running().unwrap() > 0);
+    }
+
+    #[test]
+    fn a_thread_that_is_bound_stays_bound_when_it_has_left_a_processor() {
+        std::thread::spawn(|| {
+            let all = affinity().unwrap();
+            let here = current().unwrap();
+            let mut one = every_processor();
+            // SAFETY: they change and read live sets, at an index that the kernel gave.
+            unsafe {
+                (0..libc::CPU_SETSIZE as usize)
+                    .filter(|cpu| *cpu != here)
+                    .for_each(|cpu| libc::CPU_CLR(cpu, &mut one));
+            }
+            set_affinity(&one).unwrap();
+            assert!(leave(here).is_err());
+            assert!(affinity().unwrap() == one);
+            set_affinity(&all).unwrap();
+            let _ = leave(here);
+            assert!(affinity().unwrap() == all);
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn a_thread_that_gives_way_was_not_preempted_by_that() {
+        let (n_switches, n_yielded) = (n_switched(), N_YIELDED.get());
+        (0..100).for_each(|_| yield_now());
+        let (n_switches, n_yielded) = (n_switched() - n_switches, N_YIELDED.get() - n_yielded);
+        assert!((0..=n_switches).contains(&n_yielded));
     }
 
     #[test]

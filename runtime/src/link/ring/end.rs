@@ -64,6 +64,8 @@ pub(in crate::link) struct Inflow {
     closely: bool,
     /// When this end was last woken, both were on one processor.
     beside: bool,
+    /// When they had parted, it was spun again.
+    parted: Option<Instant>,
     /// Somebody else wants to read: this is no time to spin.
     wanted: Arc<AtomicBool>,
 }
@@ -99,6 +101,9 @@ const BELL_AT: usize = 32 << 10;
 /// often as there are parts.
 pub(super) const KEPT_UP: usize = 2 << 20;
 const HELD: Duration = Duration::from_micros(20);
+
+/// Two that were on one processor and are no more spin again; once in so long, as they may be moved about.
+const PARTING: Duration = Duration::from_millis(10);
 
 /// Two connected ends.
 pub(crate) fn pair() -> io::Result<(End, End)> {
@@ -168,6 +173,7 @@ pub(in crate::link) fn open(end: End) -> io::Result<(Inflow, Outflow)> {
         for_answer: Spin::new(),
         closely: false,
         beside: false,
+        parted: None,
         wanted: Arc::default(),
     };
     Ok((inflow, outflow))
@@ -178,6 +184,12 @@ fn map(memory: &OwnedFd) -> io::Result<Map> {
         SIZE => Map::shared(memory.as_fd(), SIZE),
         other => Err(invalid(format!("a ring of {other} bytes instead of {SIZE}"))),
     }
+}
+
+/// Whether the peer, as it last rang, was on the processor that this thread is on.
+fn is_beside(reader: &Reader<Mapped>) -> bool {
+    let there = reader.lane().last_place();
+    there.is_some() && there == cpus::current()
 }
 
 fn invalid(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
@@ -195,12 +207,12 @@ impl Inflow {
         loop {
             if let Some(received) = self.try_read(buf, closely)? {
                 if self.for_bytes.came() {
-                    self.look_around();
+                    self.look_around(cx)?;
                 }
                 return Poll::Ready(Ok(received));
             }
             let is_there = || self.reader.has_more() || self.wanted.load(Relaxed);
-            match self.for_bytes.go(cx, is_there) {
+            match self.for_bytes.go(cx, is_there, || is_beside(&self.reader)) {
                 Go::Hit if self.reader.has_more() => continue,
                 Go::Hit => {
                     self.for_bytes.came();
@@ -219,18 +231,27 @@ impl Inflow {
         }
     }
 
-    /// Woken, as often happens: if the peer is not asleep either, one processor should not have to do for both.
-    fn look_around(&mut self) {
-        let Some(here) = cpus::current() else { return };
-        let there = self.reader.lane().last_place();
+    /// Waits are short and this one was slept for: if the peer woke this end and goes on, one processor should not have to do
+    /// for both.
+    fn look_around(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Poll::Ready(ready) = self.bell.poll_read_ready(cx) else {
+            return Ok(());
+        };
+        ready?.clear_ready();
+        let (Some(here), there) = (cpus::current(), self.reader.lane().last_place()) else {
+            return Ok(());
+        };
         let was_beside = std::mem::replace(&mut self.beside, there == Some(here));
-        if !self.beside && was_beside {
-            self.for_bytes.encourage();
-            self.for_answer.encourage();
-        }
         if self.beside && self.shared.outgoing.word(Name::Reader).load(Relaxed) == AWAKE {
             move_over(here);
         }
+        let is_news = || self.parted.is_none_or(|parted| parted.elapsed() > PARTING);
+        if was_beside && !self.beside && is_news() {
+            self.parted = Some(Instant::now());
+            self.for_bytes.encourage();
+            self.for_answer.encourage();
+        }
+        Ok(())
     }
 
     /// A flag to set while somebody waits to read in place of the driver's task.
@@ -259,7 +280,8 @@ impl Inflow {
             ..
         } = self;
         let is_taken = |taken| shared.outgoing.word(Name::Read).load(Relaxed) != taken;
-        for_answer.hold(most, || reader.has_more() || taken.is_some_and(is_taken))
+        let is_there = || reader.has_more() || taken.is_some_and(is_taken);
+        for_answer.hold(most, is_there, || is_beside(reader))
     }
 
     /// Has the peer ring its bell again; `false` if something is there to be read.
@@ -342,10 +364,8 @@ impl Inflow {
                 Flushed::Blocked => {}
                 other => return self.flushed(other),
             }
-            match self
-                .for_room
-                .go(cx, || self.shared.outgoing.word(Name::Read).load(Relaxed) != read)
-            {
+            let is_there = || self.shared.outgoing.word(Name::Read).load(Relaxed) != read;
+            match self.for_room.go(cx, is_there, || is_beside(&self.reader)) {
                 Go::Hit => continue,
                 Go::Aside | Go::Again => return Flushed::Blocked,
                 Go::Over => {}
@@ -439,7 +459,7 @@ impl Outflow {
         self.ring_for_much();
         let writer = &self.writer;
         let has_read = || writer.unread() != unread;
-        has_read() || !self.in_turn && self.for_room.hold(HELD, has_read)
+        has_read() || !self.in_turn && self.for_room.hold(HELD, has_read, || false)
     }
 
     fn wrote(&mut self, written: usize) {

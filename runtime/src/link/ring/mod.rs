@@ -64,7 +64,7 @@
 //! The peer may write anything anywhere, at any time. Every word is loaded once for each decision and checked: a cursor
 //! that moves backward, or further than the ring allows, or a word that holds what it cannot, is a [`Fault`], which
 //! ends the link. Bytes are copied out once and judged in private memory. A sleeper's word that holds rubbish
-//! only rings a bell too often.
+//! only rings a bell too often, and a `Place` that does moves a thread in vain, at most every 10 ms.
 
 mod end;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -3,9 +3,10 @@
 //! Who rings says on which processor it runs. Where a hypervisor gives idle processors away, the kernel takes them for busy,
 //! and has whoever is woken wait for the processor of its waker, however many others are idle; and there they stay, since
 //! each runs only while the other waits. So who was woken by one that goes on, on the processor that both are on, moves to
-//! another, if that is likely to be idle. Nobody is bound to a processor by it: it is left as soon as the kernel likes.
+//! another, if that is as likely idle as not. Nobody is bound to a processor by it: the kernel may move it on at once.
 //!
-//! To move costs as much as to wake an idle processor does, so a thread seldom does it where it does not last.
+//! To move costs as much as to wake an idle processor does, so a thread seldom does it where it does not last, and seldom
+//! asks where it cannot. A peer that says what is not so has it move in vain, no more often than that.
 
 use crate::os::cpus;
 use std::cell::Cell;
@@ -18,15 +19,16 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// A move that was undone within so many pauses did not last.
 const LASTING: u32 = 4;
 
-/// Where the machine has no idle processor, it is not asked again before this.
+/// Where the machine has no idle processor, it is not asked again before this; each time for twice as long.
 const BUSY: Duration = Duration::from_millis(1);
 
-/// When this thread may move next, and how long it is to stay then.
+/// When this thread may move next, how long it is to stay then, and how long it waits where it cannot.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
     next: Option<Instant>,
     moved: Option<Instant>,
     pause: Duration,
+    busy: Duration,
 }
 
 thread_local! {
@@ -39,6 +41,7 @@ impl Pace {
             next: None,
             moved: None,
             pause: PAUSE,
+            busy: BUSY,
         }
     }
 
@@ -49,8 +52,11 @@ impl Pace {
     /// The same after a try to move.
     fn after(self, now: Instant, moved: bool) -> Self {
         if !moved {
-            let next = Some(now + BUSY);
-            return Pace { next, ..self };
+            return Pace {
+                next: Some(now + self.busy),
+                busy: (2 * self.busy).min(LONGEST),
+                ..self
+            };
         }
         let lasted = self.moved.is_none_or(|moved| now - moved > LASTING * self.pause);
         let pause = match lasted {
@@ -61,6 +67,7 @@ impl Pace {
             next: Some(now + pause),
             moved: Some(now),
             pause,
+            busy: BUSY,
         }
     }
 }
@@ -75,7 +82,7 @@ pub(super) fn move_over(here: usize) {
     }
 }
 
-/// Whether another processor than this, on which two are ready to run, is more likely idle than not.
+/// Whether another processor than this, on which two are ready to run, is at least as likely idle as not.
 fn has_idle(n_allowed: usize, n_running: Option<usize>) -> bool {
     let n_others = n_allowed.saturating_sub(1);
     let n_idle = n_running.map_or(0, |n_running| (n_allowed + 1).saturating_sub(n_running));
@@ -110,10 +117,15 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_machine_is_asked_again_before_long() {
-        let (now, pace) = (Instant::now(), Pace::new());
-        let pace = pace.after(now, false);
+    fn a_busy_machine_is_asked_again_more_and_more_seldom() {
+        let (mut now, mut pace) = (Instant::now(), Pace::new());
+        pace = pace.after(now, false);
         assert!(!pace.may_move(now) && pace.may_move(now + BUSY));
-        assert_eq!(pace.pause, PAUSE);
+        for _ in 0..20 {
+            now += LONGEST;
+            pace = pace.after(now, false);
+        }
+        assert!(!pace.may_move(now + LONGEST / 2) && pace.may_move(now + LONGEST));
+        assert_eq!(pace.after(now, true).busy, BUSY);
     }
 }

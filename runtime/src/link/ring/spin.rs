@@ -14,10 +14,12 @@
 //! wakes sooner on a processor that is given up than on one that has to be had first. A link on which nothing happens
 //! sleeps, and does nothing at all.
 //!
-//! Whom one waits for may itself wait, for this very processor. So the thread gives way once, after [`PATIENCE`]: what comes
-//! while it does was spun for in vain. The other then sees where both are, see [`place`](super::place).
+//! Whom one waits for may itself wait, for this very processor. Where that is likely the thread gives way once, after
+//! [`PATIENCE`]: to spin was in vain then, even if what is waited for comes of it. The other sees where both are, see
+//! [`place`](super::place).
 
 use crate::os::cpus;
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 use std::task::Context;
@@ -26,6 +28,14 @@ use tokio::task::yield_now;
 
 /// How long one go is.
 const GO: Duration = Duration::from_micros(3);
+
+/// How long the first [`FEW`] are where it usually takes more than these: then others are ready that it depends on, who
+/// get their turns between two goes.
+const BRIEF: Duration = Duration::from_nanos(300);
+const FEW: u8 = 2;
+
+/// So often in a row it has to take more.
+const USUALLY: u8 = 2;
 
 /// How long a wait is spun altogether.
 const WHOLE: Duration = Duration::from_micros(100);
@@ -42,14 +52,21 @@ const LONG: Duration = Duration::from_millis(2);
 /// At least one of so many waits is spun, to see whether it pays by now.
 const RARELY: u32 = 64;
 
-/// After so much spinning the processor's other claimants are looked at.
+/// After so much spinning the processor's other claimants are looked at: whether there were any since the last look, unless
+/// that is older than this.
 const UNWATCHED: Duration = Duration::from_millis(1);
+const RECENT: Duration = Duration::from_millis(20);
 
 /// A pause between two goes that is longer than this was somebody's work.
 const BUSY: Duration = Duration::from_micros(20);
 
 /// How many looks there are for one at the clock.
 const LOOKS: u32 = 16;
+
+thread_local! {
+    /// When it was looked how often the thread was preempted, and how often it was.
+    static LOOKED: Cell<Option<(Instant, i64)>> = const { Cell::new(None) };
+}
 
 /// Decides for one link and one thing that it waits for.
 #[derive(Debug)]
@@ -70,13 +87,17 @@ pub(super) struct Spin {
     began: Option<Instant>,
     /// The go before ended then: a task that ran between the two shows as a gap.
     rested: Option<Instant>,
+    /// How many goes the present wait had, and how often in a row it were more than [`FEW`].
+    n_goes: u8,
+    n_slow: u8,
     /// Whether what is waited for came as the thread gave way; `None`: it has not yet.
     gave_way: Option<bool>,
     /// Of how many waits one is spun, and how many are still to be slept before the next.
     every: u32,
     skip: u32,
+    /// It is spun so seldom as others want the processor.
+    contended: bool,
     spun: Duration,
-    n_preempted: Option<i64>,
 }
 
 /// How a go went.
@@ -116,16 +137,23 @@ impl Spin {
             usual: Duration::ZERO,
             began: None,
             rested: None,
+            n_goes: 0,
+            n_slow: 0,
             gave_way: None,
             every: 1,
             skip: 0,
+            contended: false,
             spun: Duration::ZERO,
-            n_preempted: None,
         }
     }
 
-    /// Looks for a moment, unless it does not pay.
-    pub(super) fn go(&mut self, cx: &mut Context<'_>, is_there: impl Fn() -> bool) -> Go {
+    /// Looks for a moment, unless it does not pay. `is_beside`: whether who is waited for is likely to wait for this processor.
+    pub(super) fn go(
+        &mut self,
+        cx: &mut Context<'_>,
+        is_there: impl Fn() -> bool,
+        is_beside: impl Fn() -> bool,
+    ) -> Go {
         if !self.possible || self.until > 0 {
             return Go::Over;
         }
@@ -141,6 +169,7 @@ impl Spin {
         }
         let Some(began) = self.began else {
             self.began = Some(now);
+            self.n_goes = 0;
             if is_there() {
                 return Go::Hit;
             }
@@ -151,45 +180,62 @@ impl Spin {
             Some(_) => began,
             None => *self.began.insert(now),
         };
-        if self.is_preempted() {
+        if self.gave_way == Some(true) {
+            // It was something else that came.
+            self.gave_way = Some(false);
+        }
+        if self.is_preempted(now) {
             return self.over(RARELY);
         }
         if self.rested.is_some_and(|rested| now - rested > BUSY) {
             return self.over(2 * self.every);
         }
-        let Some(ended) = look(now + GO, &is_there) else {
+        let is_brief = self.n_slow >= USUALLY && self.n_goes < FEW;
+        self.n_goes = self.n_goes.saturating_add(1);
+        let Some(ended) = look(now + if is_brief { BRIEF } else { GO }, &is_there) else {
             return Go::Hit;
         };
         self.spun += ended - now;
         if ended - began >= WHOLE {
             return self.over(2 * self.every);
         }
-        if ended - began >= PATIENCE && self.gave_way.is_none() && self.comes_meanwhile(is_there) {
-            return Go::Hit;
+        if ended - began >= PATIENCE && self.gave_way.is_none() && is_beside() {
+            cpus::yield_now();
+            if *self.gave_way.insert(is_there()) {
+                return Go::Hit;
+            }
         }
         self.rested = Some(ended);
         give_way(cx);
         Go::Again
     }
 
-    /// Looks for so long, in one go and without giving way, unless it does not pay; whether it is there.
-    pub(super) fn hold(&mut self, most: Duration, is_there: impl Fn() -> bool) -> bool {
+    /// Looks for so long, in one go and without giving way to other tasks, unless it does not pay; whether it is there.
+    pub(super) fn hold(
+        &mut self,
+        most: Duration,
+        is_there: impl Fn() -> bool,
+        is_beside: impl Fn() -> bool,
+    ) -> bool {
         if !self.possible || self.is_skipped() {
             return false;
         }
         let now = Instant::now();
-        if self.is_preempted() {
+        if self.is_preempted(now) {
             self.over(RARELY);
             return false;
         }
         let Some(ended) = look(now + most, &is_there) else {
             self.every = 1;
+            self.contended = false;
             return true;
         };
         self.spun += ended - now;
-        let is_there = self.comes_meanwhile(is_there);
         self.over(2 * self.every);
-        is_there
+        is_beside() && {
+            cpus::yield_now();
+            is_there()
+        }
     }
 
     /// What was waited for is there. It counts if it was spun for. Whether it was slept for, where waits are short.
@@ -210,26 +256,27 @@ impl Spin {
             Some(true) => {
                 self.over(2 * self.every);
             }
-            _ if spun => self.encourage(),
+            _ if spun => {
+                self.n_slow = match self.n_goes > FEW {
+                    true => (self.n_slow + 1).min(USUALLY),
+                    false => self.n_slow.saturating_sub(1),
+                };
+                self.rested = None;
+                self.gave_way = None;
+                self.contended = false;
+                self.encourage();
+            }
             _ => {}
         }
         !spun && self.usual <= WORTH
     }
 
-    /// The next wait is spun, whatever became of the last ones.
+    /// The next wait is spun, whatever became of the last ones, unless others want the processor.
     pub(super) fn encourage(&mut self) {
-        self.rested = None;
-        self.gave_way = None;
-        self.every = 1;
-        self.skip = 0;
-    }
-
-    /// Lets others have the processor; whether what is waited for came of that.
-    fn comes_meanwhile(&mut self, is_there: impl Fn() -> bool) -> bool {
-        cpus::yield_now();
-        // That counts as one that was taken.
-        self.n_preempted = None;
-        *self.gave_way.insert(is_there())
+        if !self.contended {
+            self.every = 1;
+            self.skip = 0;
+        }
     }
 
     fn is_skipped(&mut self) -> bool {
@@ -239,13 +286,16 @@ impl Spin {
     }
 
     /// Whether others wanted this processor while it was spun on.
-    fn is_preempted(&mut self) -> bool {
+    fn is_preempted(&mut self, now: Instant) -> bool {
         if self.spun < UNWATCHED {
             return false;
         }
         self.spun = Duration::ZERO;
-        let now = cpus::n_preempted();
-        self.n_preempted.replace(now).is_some_and(|before| before != now)
+        let n_preempted = cpus::n_preempted();
+        let looked = LOOKED.replace(Some((now, n_preempted)));
+        let is_preempted = looked.is_some_and(|(at, before)| now - at < RECENT && before != n_preempted);
+        self.contended |= is_preempted;
+        is_preempted
     }
 
     /// It sleeps, and spins one of `every` waits from now on.
@@ -290,14 +340,16 @@ mod tests {
     /// One whole wait for what never comes: how many goes it took.
     fn in_vain(spin: &mut Spin) -> u32 {
         let cx = &mut Context::from_waker(noop_waker_ref());
-        (0..).find(|_| spin.go(cx, || false) == Go::Over).unwrap()
+        (0..)
+            .find(|_| spin.go(cx, || false, || false) == Go::Over)
+            .unwrap()
     }
 
     #[test]
     fn with_one_processor_nothing_is_spun() {
         let mut spin = Spin::on(1);
         assert_eq!(
-            spin.go(&mut Context::from_waker(noop_waker_ref()), || true),
+            spin.go(&mut Context::from_waker(noop_waker_ref()), || true, || false),
             Go::Over
         );
     }
@@ -314,11 +366,11 @@ mod tests {
         let mut spin = Spin::on(2);
         let cx = &mut Context::from_waker(noop_waker_ref());
         (0..10).for_each(|_| assert!(in_vain(&mut spin) < 100));
-        while spin.go(cx, || true) == Go::Over {}
+        while spin.go(cx, || true, || false) == Go::Over {}
         spin.came();
         // One alone is rare, where the machine made all of this last.
         spin.came();
-        assert_eq!(spin.go(cx, || true), Go::Hit);
+        assert_eq!(spin.go(cx, || true, || false), Go::Hit);
     }
 
     #[test]
@@ -359,10 +411,11 @@ mod tests {
         let mut spin = Spin::on(2);
         let looked = std::cell::Cell::new(0);
         let mut held = |there| {
-            spin.hold(GO, || {
+            let is_there = || {
                 looked.set(looked.get() + 1);
                 there
-            })
+            };
+            spin.hold(GO, is_there, || false)
         };
         assert!(held(true) && !held(false) && !held(true));
         (0..200).for_each(|_| assert!(!held(false)));
@@ -375,12 +428,12 @@ mod tests {
     fn others_go_first() {
         let mut spin = Spin::on(2);
         let cx = &mut Context::from_waker(noop_waker_ref());
-        assert_eq!(spin.go(cx, || false), Go::Aside);
+        assert_eq!(spin.go(cx, || false, || false), Go::Aside);
         // What they do meanwhile is not held against it.
         spin.began = spin.began.map(|began| began - 2 * WHOLE);
-        assert_eq!(spin.go(cx, || false), Go::Again);
+        assert_eq!(spin.go(cx, || false, || false), Go::Again);
         spin.came();
-        assert_eq!(spin.go(cx, || true), Go::Hit);
+        assert_eq!(spin.go(cx, || true, || false), Go::Hit);
     }
 
     #[tokio::test]
@@ -393,7 +446,7 @@ mod tests {
         let spinning = tokio::spawn(poll_fn(move |cx| {
             n_goes += 1;
             // A wait that the machine cut short is followed by another.
-            while spin.go(cx, || false) == Go::Over {
+            while spin.go(cx, || false, || false) == Go::Over {
                 spin = Spin::on(2);
             }
             match heard.is_finished() {
@@ -411,5 +464,44 @@ mod tests {
         let n_goes = in_vain(&mut spin);
         // One go is no look.
         assert!(n_goes as u128 <= WHOLE.as_nanos() / GO.as_nanos() + 1, "{n_goes}");
+    }
+
+    #[test]
+    fn what_comes_only_as_the_thread_gives_way_was_spun_for_in_vain() {
+        let mut spin = Spin::on(2);
+        let cx = &mut Context::from_waker(noop_waker_ref());
+        let n_asked = Cell::new(0);
+        let mut comes_as_it_gives_way = |spin: &mut Spin| {
+            let asked = Cell::new(false);
+            let is_beside = || {
+                n_asked.set(n_asked.get() + 1);
+                asked.replace(true)
+            };
+            let came = loop {
+                match spin.go(cx, || asked.get(), || !is_beside()) {
+                    Go::Hit => break true,
+                    Go::Over => break false,
+                    Go::Aside | Go::Again => {}
+                }
+            };
+            spin.came();
+            came
+        };
+        let n_spun = (0..200).filter(|_| comes_as_it_gives_way(&mut spin)).count();
+        assert!((1..20).contains(&n_spun), "{n_spun} of 200 waits");
+        assert!(n_asked.get() >= n_spun);
+    }
+
+    #[test]
+    fn where_others_want_the_processor_nobody_is_encouraged() {
+        let mut spin = Spin::on(2);
+        (0..10).for_each(|_| assert!(in_vain(&mut spin) < 100));
+        spin.contended = true;
+        let skip = spin.skip;
+        spin.encourage();
+        assert_eq!(spin.skip, skip);
+        spin.contended = false;
+        spin.encourage();
+        assert_eq!((spin.skip, spin.every), (0, 1));
     }
 }
