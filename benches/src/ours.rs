@@ -1,7 +1,7 @@
 //! The work done with the library.
 
 use crate::kernel::{KernelMemory, emit_memory};
-use crate::record::{emit_bytes, emit_calls, emit_millis, emit_rate};
+use crate::record::{emit_bytes, emit_calls, emit_micros, emit_millis, emit_rate};
 use crate::section::wants;
 use crate::workload::{self, MIB, WINDOW, WORKERS, Workload, buffers, touch};
 use crate::{links, shared, sleep};
@@ -252,6 +252,13 @@ fn kill(pid: u32) {
 async fn maps(peer: &str, workload: Workload) -> procession::Result<()> {
     let pool = Pool::new(WORKERS).await?;
     pool.map(cube, 0..1000).await?;
+    let mut times = Vec::with_capacity(workload.calls as usize);
+    for x in 0..workload.calls {
+        let begin = Instant::now();
+        assert_eq!(pool.run(cube, x).await?, workload::cube(x));
+        times.push(begin.elapsed());
+    }
+    emit_micros(peer, "pool_run_us", times);
     let want: Vec<u64> = (0..workload.map_items).map(workload::cube).collect();
     let begin = Instant::now();
     let got = pool.map(cube, 0..workload.map_items).await?;

@@ -98,6 +98,7 @@ const ROWS: &[Row] = &[
         "recover_ms",
         "ms",
     ),
+    row("one item by `Pool::run`, 2 workers", "pool_run_us", "µs"),
     row("map of `cube`, own chunks, 2 workers", "map_def_items_s", "/s"),
     row("map of `cube`, chunks of 1, 2 workers", "map_c1_items_s", "/s"),
 ];
