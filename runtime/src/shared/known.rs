@@ -20,7 +20,7 @@ const FEW: usize = 64;
 const MOMENT: Duration = Duration::from_millis(100);
 
 /// How many are held that were received, and how many bytes.
-const HELD: usize = 16;
+const HELD: usize = 64;
 const HELD_BYTES: usize = 64 << 20;
 
 /// Device and inode.
