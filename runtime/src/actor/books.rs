@@ -296,7 +296,7 @@ impl Books {
 impl Letter {
     /// What it takes of a mailbox.
     pub(super) fn cost(&self) -> Credit {
-        Credit::of(self.body.len(), self.body.fds.len())
+        Credit::of_payload(&self.body)
     }
 
     pub(super) fn head(&self) -> Head {

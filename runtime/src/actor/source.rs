@@ -102,7 +102,7 @@ async fn items(message: &Message, source: Source) -> Outcome {
             return Outcome::Fault(error);
         }
         // The window is never closed: this task is dropped first.
-        let _ = window.take(Credit::of(item.len(), item.fds.len())).await;
+        let _ = window.take(Credit::of_payload(&item)).await;
         message.part(item);
         consume_budget().await;
     }

@@ -139,11 +139,6 @@ fn window(capacity: usize) -> Credit {
     }
 }
 
-/// What an item takes of the window.
-fn cost(item: &Payload) -> Credit {
-    Credit::of(item.len(), item.fds.len())
-}
-
 impl Line {
     /// An end over a transport that is not in use yet.
     pub(super) fn new(transport: Transport, capacity: usize) -> Line {
@@ -168,7 +163,7 @@ impl Line {
     pub(super) async fn send(self: &Arc<Self>, item: &Payload) -> Result<(), Unsent> {
         tokio::task::coop::consume_budget().await;
         self.allow(item)?;
-        let mut take = pin!(self.window.take(cost(item)));
+        let mut take = pin!(self.window.take(Credit::of_payload(item)));
         poll_fn(|cx| {
             self.poll(cx)?;
             match ready!(take.as_mut().poll(cx)) {
@@ -188,7 +183,7 @@ impl Line {
         self.allow(item)?;
         // To hear of credit that was given back, and of the end.
         self.poll(&mut Context::from_waker(std::task::Waker::noop()))?;
-        match self.window.try_take(cost(item)) {
+        match self.window.try_take(Credit::of_payload(item)) {
             Ok(()) => self.queue(item)?,
             Err(link::credit::Refused::Full) => return Err(Unsent::Full),
             Err(link::credit::Refused::Closed) => return Err(Unsent::Closed),

@@ -13,6 +13,7 @@
 //! protocol.
 
 use super::Closed;
+use crate::wire::attach::Payload;
 use crate::wire::frame::{Head, Kind};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -115,6 +116,11 @@ impl Credit {
             bytes: n_bytes as u64,
             fds: n_fds as u32,
         }
+    }
+
+    /// What one takes that is to be sent as this.
+    pub(crate) fn of_payload(payload: &Payload) -> Credit {
+        Credit::of(payload.len(), payload.fds.len())
     }
 
     /// Whether a message may go when `self` is outstanding of a window of `size`.

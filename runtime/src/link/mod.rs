@@ -130,7 +130,7 @@ pub(crate) enum Item {
 impl Item {
     pub(crate) fn cost(&self) -> Credit {
         match self {
-            Item::Held(item) => Credit::of(item.len(), item.fds.len()),
+            Item::Held(item) => Credit::of_payload(item),
             Item::Unheld(cost) => *cost,
         }
     }
