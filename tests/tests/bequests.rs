@@ -48,6 +48,14 @@ impl Scribe {
             std::future::pending::<()>().await;
         }
     }
+    /// Kills two processes, and waits in the third.
+    #[idempotent(retries = 5)]
+    async fn kill_two(&self, at: Marker) {
+        if at.reach() < 2 {
+            std::process::abort();
+        }
+        std::future::pending::<()>().await;
+    }
     fn spin(&self, at: Marker) {
         at.reach();
         loop {
@@ -100,6 +108,7 @@ enum Say {
     Notes(u64),
     Linger,
     LingerOnce,
+    KillTwo,
 }
 
 #[task]
@@ -117,6 +126,10 @@ async fn say(scribe: ScribeRef, what: Say, at: Marker) -> procession::Result<()>
         }
         Say::Linger => scribe.linger(at).tell().await?,
         Say::LingerOnce => scribe.linger_once(at).tell().await?,
+        Say::KillTwo => {
+            scribe.kill_two(at.clone()).tell().await?;
+            at.reached(3).await;
+        }
     }
     Ok(())
 }
@@ -226,6 +239,31 @@ async fn idempotent_messages_are_handled_after_their_sender_has_ended() {
     go.reach();
     within("all of them", journal.reached(20)).await;
     assert_eq!(journal.read(), (0..20).collect::<Vec<_>>());
+}
+
+#[procession::test]
+async fn the_deaths_of_a_message_are_counted_beyond_the_end_of_its_sender() {
+    let at = Marker::new();
+    let scribe = scribe(&Journal::new()).await;
+    said(&scribe, Say::KillTwo, &at).await;
+    kill_9(&scribe).await;
+    let aside = async {
+        loop {
+            let dead = dead(&scribe).await;
+            if !dead.is_empty() {
+                break dead;
+            }
+        }
+    };
+    let aside = within("a dead letter", aside).await;
+    assert_eq!((aside.len(), aside[0].method.as_str()), (1, "kill_two"));
+    let cause = &aside[0].cause;
+    assert!(
+        matches!(cause, DeadCause::Poisonous { deaths: 3, .. }),
+        "{cause:?}"
+    );
+    within("a call", scribe.ready()).await.expect("an answer");
+    assert_eq!(at.count(), 3);
 }
 
 /// Knows the actor before it is told to stop.

@@ -682,3 +682,31 @@ async fn dropping_a_pool_in_the_middle_of_a_map_ends_its_workers() {
     let pool = Pool::builder().workers(3).name("doomed").build().await.unwrap();
     assert_eq!(pool.map(double, 0..3).await.unwrap(), [0, 2, 4]);
 }
+
+#[task]
+fn large_small_or_dies(n: u64) -> Vec<u8> {
+    match n {
+        0 => vec![0; MIB],
+        3 => {
+            die(Signal::SIGKILL);
+            unreachable!("it was killed")
+        }
+        n => vec![n as u8; 10],
+    }
+}
+
+#[procession::test]
+async fn small_results_behind_a_large_one_survive_a_death() {
+    let pool = Pool::new(1).await.unwrap();
+    let outcomes = pool.map(large_small_or_dies, 0..6).chunk_size(6).stream();
+    let outcomes: Vec<_> = outcomes.map(|outcome| outcome.ok()).collect().await;
+    let lens: Vec<_> = outcomes
+        .iter()
+        .map(|bytes| Some((bytes.as_ref()?.len(), bytes.as_ref()?[0])))
+        .collect();
+    let small = |n| Some((10, n));
+    assert_eq!(
+        lens,
+        [Some((MIB, 0)), small(1), small(2), None, small(4), small(5)]
+    );
+}

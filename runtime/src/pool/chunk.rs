@@ -251,3 +251,42 @@ fn failure<T: Task>(kind: u8, result: &mut &[u8]) -> TaskError<T::Error> {
         other => TaskError::Other(Error::msg(format_args!("a worker gave a result of kind {other}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::items::Writer;
+
+    /// The results of these items, each one byte.
+    fn results(items: std::ops::Range<u8>) -> Payload {
+        let mut writer = Writer::default();
+        for item in items {
+            let write = |out: &mut Vec<u8>| {
+                out.push(item);
+                Ok(())
+            };
+            writer.push(ItemKind::Value as u8, usize::MAX, write).unwrap();
+        }
+        writer.into_payload()
+    }
+
+    fn salvage(base: u64, items: std::ops::Range<u8>) -> Salvage {
+        Salvage {
+            seq: 1,
+            begun: u64::from(items.end),
+            base,
+            results: results(items).bytes,
+            overdue: false,
+        }
+    }
+
+    #[test]
+    fn results_that_were_sent_and_are_in_the_outbox_yet_count_once() {
+        let left = |base, items, came| left_in(salvage(base, items), came).map(|left| left.bytes);
+        assert_eq!(left(1, 1..5, 1), Some(results(1..5).bytes));
+        assert_eq!(left(1, 1..5, 3), Some(results(3..5).bytes));
+        assert_eq!(left(1, 1..5, 5), Some(results(5..5).bytes));
+        // Some are missing: then those behind them are not theirs.
+        assert_eq!(left(1, 1..5, 0), None);
+    }
+}

@@ -1,10 +1,11 @@
 //! What only a ring does: distrust of its words, memory that is given back, a peer that dies in the middle.
 
 use super::end::KEPT_UP;
-use super::lane::{GONE, Lane, Mapped, Name, SIZE};
+use super::lane::{ASLEEP, GONE, Lane, Mapped, Name, SIZE};
 use super::reader::Reader;
 use super::writer::{Refused, Writer, close};
 use super::{CAPACITY, End, Outflow, PART, pair};
+use crate::link::outbox::Flushed;
 use crate::link::{self, Driver, LinkError, Sender, Transport};
 use crate::os::map::Map;
 use crate::os::{eventfd, memfd, testing};
@@ -18,6 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::task::Poll;
 use std::time::Duration;
 
 async fn within_a_minute<T>(test: impl Future<Output = T>) -> T {
@@ -499,4 +501,26 @@ fn field(file: &str, name: &str) -> u64 {
     let text = std::fs::read_to_string(file).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn room_that_comes_as_the_writer_falls_asleep_is_seen() {
+    let (here, there) = pair().unwrap();
+    let (mut inflow, _outflow) = super::end::open(here).unwrap();
+    let peer = Peer::new(there);
+    let flushed = std::future::poll_fn(|cx| {
+        let is_asleep = || peer.incoming.word(Name::Writer).load(Relaxed) == ASLEEP;
+        let flush = || match is_asleep() {
+            true => Flushed::All,
+            false => Flushed::Blocked,
+        };
+        match inflow.flush_when_writable(cx, flush) {
+            Flushed::Blocked => {
+                assert!(!is_asleep(), "it sleeps though there is room");
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    });
+    within_a_minute(flushed).await;
 }
