@@ -288,6 +288,29 @@ async fn ten_thousand_calls_that_are_dropped_at_once_leave_nothing_behind() {
     .await;
 }
 
+/// Is waited for by what it calls, and by nobody else.
+#[task]
+async fn lingers(caller: CallerRef, told: Marker, called: Marker) -> procession::Result<()> {
+    caller.linger(told).tell().await?;
+    caller.linger(called).await?;
+    Ok(())
+}
+
+#[procession::test]
+async fn the_calls_of_a_sender_that_was_killed_end_and_its_messages_go_on() {
+    let (journal, told, called) = (Journal::new(), Marker::new(), Marker::new());
+    let circle = circle(&journal, 1).await;
+    let sender = Process::spawn(lingers, (circle[0].clone(), told.clone(), called.clone()));
+    let sender = within("spawn", sender).await.expect("a task");
+    told.reached(1).await;
+    called.reached(1).await;
+    assert_eq!(within("a count", circle[0].in_flight()).await, Ok(2));
+    within("its end", sender.kill()).await.expect("it");
+    until("the call has gone", || journal.read().len() == 1).await;
+    assert_eq!(within("a count", circle[0].in_flight()).await, Ok(1));
+    within("a death", circle[0].kill()).await.expect("it");
+}
+
 #[procession::test]
 async fn a_call_that_is_not_polled_keeps_no_other_from_its_actor() {
     let circle = circle(&Journal::new(), 1).await;
