@@ -47,6 +47,12 @@ impl Caller {
         let told = poll_immediate(peer.write(2).tell()).await;
         assert_eq!(told, Some(Ok(())));
     }
+    /// Lets others come, then holds the process up.
+    async fn hold_up(&mut self, queued: Marker, at: Marker, go_on: Marker) {
+        queued.reached(1).await;
+        at.reach();
+        tests::deadline::blocks_until(tests::deadline::PATIENCE, || go_on.count() > 0);
+    }
     async fn linger(&self, at: Marker) {
         let _gone = Gone(self.journal.clone());
         at.reach();
@@ -286,6 +292,30 @@ async fn ten_thousand_calls_that_are_dropped_at_once_leave_nothing_behind() {
         journal.read().len() as u64 == at.count()
     })
     .await;
+}
+
+#[procession::test]
+async fn a_call_whose_deadline_passes_as_it_waits_for_its_turn_is_never_run() {
+    let (journal, queued, at, go_on) = (Journal::new(), Marker::new(), Marker::new(), Marker::new());
+    let circle = circle(&journal, 1).await;
+    let mut first = pin!(
+        circle[0]
+            .hold_up(queued.clone(), at.clone(), go_on.clone())
+            .into_future()
+    );
+    assert!(poll_immediate(&mut first).await.is_none());
+    let late = circle[0].write(1).timeout(Duration::from_millis(500));
+    let mut late = pin!(late.into_future());
+    assert!(poll_immediate(&mut late).await.is_none());
+    let all_read = async { while circle[0].in_flight().await != Ok(2) {} };
+    within("both are read", all_read).await;
+    queued.reach();
+    at.reached(1).await;
+    assert_eq!(within("the late one", late).await, Err(CallError::Timeout));
+    go_on.reach();
+    within("the first", first).await.expect("an answer");
+    assert_eq!(within("a later call", circle[0].get()).await, Ok(7));
+    assert_eq!(journal.read(), []);
 }
 
 /// Is waited for by what it calls, and by nobody else.
