@@ -2,8 +2,9 @@
 //!
 //! A wait goes from the message that is handled to the call that its handler made. Where the call has begun, it is for
 //! the wait of its own handler, if that waits. Where it has not, it is stuck behind each message that the callee handles
-//! and that waits itself, if one of the two runs alone. A round of such waits never ends by itself, so the wait that
-//! closes it is told. Pure, but for the look at whether a call has begun.
+//! and that waits itself, if one of the two runs alone. A round of such waits never ends by itself, so one of them is told:
+//! the one that closes it, or where its call has begun, which would be undone, the next whose call has not. Pure, but for
+//! the look at whether a call has begun.
 
 use crate::wire::control::{Answer, ChildId, Context, LinkId, Wait};
 use std::collections::HashMap;
@@ -46,14 +47,14 @@ struct Now<'e> {
 }
 
 /// The path of a round of waits that `start` closes, if it does.
-fn round<'e>(start: Now<'e>, all: &[Now<'e>]) -> Option<Vec<&'e Edge>> {
+fn round<'e>(start: Now<'e>, all: &[Now<'e>]) -> Option<Vec<Now<'e>>> {
     let mut stack = vec![vec![start]];
     let mut seen: Vec<Now<'_>> = Vec::new();
     while let Some(path) = stack.pop() {
         let last = *path.last()?;
         for next in all.iter().copied().filter(|next| last.is_for(next.edge)) {
             if next == start {
-                return Some(path.iter().map(|now| now.edge).collect());
+                return Some(path);
             }
             if !seen.contains(&next) {
                 seen.push(next);
@@ -62,6 +63,14 @@ fn round<'e>(start: Now<'e>, all: &[Now<'e>]) -> Option<Vec<&'e Edge>> {
         }
     }
     None
+}
+
+/// A round, from the wait that is to be told on: of those it goes through the first that is for a call that has not begun.
+fn from_told(mut round: Vec<Now<'_>>) -> Vec<Now<'_>> {
+    // There is one: calls that have begun are of handlers that those of before have called, and so on without end.
+    let told = round.iter().position(|now| now.stuck).unwrap_or(0);
+    round.rotate_left(told);
+    round
 }
 
 impl Waits {
@@ -119,8 +128,21 @@ impl Host {
         let all: Vec<_> = others.chain([&edge]).map(now).collect();
         match round(now(&edge), &all) {
             Some(path) => {
-                let names = path.iter().chain([&path[0]]).map(|edge| edge.name.clone());
-                reply.answer(Ok(Answer::Cycle(names.collect())));
+                let path = from_told(path);
+                let names = path.iter().chain([&path[0]]).map(|now| now.edge.name.clone());
+                let cycle = Answer::Cycle(names.collect());
+                let told = path[0].edge;
+                if *told == edge {
+                    return reply.answer(Ok(cycle));
+                }
+                let mut waits = self.waits.0.iter();
+                let told = waits
+                    .find(|(_, waiting)| waiting.edge == *told)
+                    .map(|(key, _)| *key);
+                if let Some(waiting) = told.and_then(|key| self.waits.0.remove(&key)) {
+                    waiting.reply.answer(Ok(cycle));
+                }
+                self.waits.0.insert((by, wait), Waiting { edge, reply });
             }
             None => drop(self.waits.0.insert((by, wait), Waiting { edge, reply })),
         }
@@ -188,6 +210,13 @@ mod tests {
         };
         let edges = [runs.clone(), its, edge(3, 1, true, true)];
         assert!(closes_where(&edges, |edge| *edge != runs));
+        // Whichever closes it, the call that runs is not ended.
+        let all = edges.each_ref().map(|edge| Now {
+            edge,
+            stuck: *edge != runs,
+        });
+        let told = all.map(|closing| from_told(round(closing, &all).unwrap())[0].edge);
+        assert_eq!(told, [&edges[1], &edges[1], &edges[2]]);
         // Another message of the second waits there: the first does not wait for that.
         let other = Edge {
             within: (runs.link, 2),
