@@ -120,31 +120,21 @@ impl Host {
             holds,
             name,
         };
-        let now = |edge| {
-            let stuck = self.is_stuck(edge);
-            Now { edge, stuck }
+        let key = (by, wait);
+        self.waits.0.insert(key, Waiting { edge, reply });
+        let all: Vec<_> = self.waits.0.values().map(|waiting| self.now(waiting)).collect();
+        let Some(path) = round(self.now(&self.waits.0[&key]), &all).map(from_told) else {
+            return;
         };
-        let others = self.waits.0.values().map(|waiting| &waiting.edge);
-        let all: Vec<_> = others.chain([&edge]).map(now).collect();
-        match round(now(&edge), &all) {
-            Some(path) => {
-                let path = from_told(path);
-                let names = path.iter().chain([&path[0]]).map(|now| now.edge.name.clone());
-                let cycle = Answer::Cycle(names.collect());
-                let told = path[0].edge;
-                if *told == edge {
-                    return reply.answer(Ok(cycle));
-                }
-                let mut waits = self.waits.0.iter();
-                let told = waits
-                    .find(|(_, waiting)| waiting.edge == *told)
-                    .map(|(key, _)| *key);
-                if let Some(waiting) = told.and_then(|key| self.waits.0.remove(&key)) {
-                    waiting.reply.answer(Ok(cycle));
-                }
-                self.waits.0.insert((by, wait), Waiting { edge, reply });
-            }
-            None => drop(self.waits.0.insert((by, wait), Waiting { edge, reply })),
+        let names = path.iter().chain([&path[0]]).map(|now| now.edge.name.clone());
+        let cycle = Answer::Cycle(names.collect());
+        let mut waits = self.waits.0.iter();
+        let told = waits.find(|(_, waiting)| std::ptr::eq(&waiting.edge, path[0].edge));
+        if let Some(waiting) = told
+            .map(|(key, _)| *key)
+            .and_then(|key| self.waits.0.remove(&key))
+        {
+            waiting.reply.answer(Ok(cycle));
         }
     }
 
@@ -158,6 +148,11 @@ impl Host {
     /// A process is dead, and what it waited for with it.
     pub(super) fn forget_waits_of(&mut self, who: ChildId) {
         self.waits.0.retain(|(by, _), _| *by != Some(who));
+    }
+
+    fn now<'e>(&self, Waiting { edge, .. }: &'e Waiting) -> Now<'e> {
+        let stuck = self.is_stuck(edge);
+        Now { edge, stuck }
     }
 
     /// Whether a wait is one for a call that has not begun. One whose link is gone has not, or is about to be told.
