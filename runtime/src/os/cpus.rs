@@ -1,6 +1,5 @@
 //! The processors that a thread may use: whether others want them, and how it leaves one.
 
-use super::procfs;
 use nix::sys::resource::{UsageWho, getrusage};
 use std::cell::Cell;
 use std::io;
@@ -28,11 +27,6 @@ pub(crate) fn n_preempted() -> i64 {
 
 fn n_switched() -> i64 {
     getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.involuntary_context_switches())
-}
-
-/// How many threads of the whole machine run or are ready to.
-pub(crate) fn n_running() -> Option<usize> {
-    procfs::n_running()
 }
 
 /// The processor that the calling thread runs on.
@@ -70,7 +64,7 @@ pub(crate) fn leave(here: usize) -> io::Result<()> {
     set_affinity(&others)?;
     // Whoever may use all may use those too that are there later: so it is asked for all, of which the kernel gives what there
     // is, and for what was before only where that was less.
-    let all = every_processor();
+    let all = set_of(0..libc::CPU_SETSIZE as usize);
     if set_affinity(&all).is_err() || affinity()? != allowed {
         set_affinity(&allowed)?;
     }
@@ -96,11 +90,11 @@ fn set_affinity(set: &libc::cpu_set_t) -> io::Result<()> {
     }
 }
 
-fn every_processor() -> libc::cpu_set_t {
-    // SAFETY: zeros are an empty set, and each index is below its size.
+fn set_of(cpus: impl IntoIterator<Item = usize>) -> libc::cpu_set_t {
+    // SAFETY: zeros are an empty set; `CPU_SET` panics where it has no such index.
     unsafe {
         let mut set: libc::cpu_set_t = MaybeUninit::zeroed().assume_init();
-        (0..libc::CPU_SETSIZE as usize).for_each(|cpu| libc::CPU_SET(cpu, &mut set));
+        cpus.into_iter().for_each(|cpu| libc::CPU_SET(cpu, &mut set));
         set
     }
 }
@@ -118,7 +112,7 @@ mod tests {
             Err(_) => assert_eq!(n_allowed, 1),
         }
         assert_eq!(allowed(), n_allowed);
-        assert!(n_running().unwrap() > 0);
+        assert!(crate::os::procfs::n_running().unwrap() > 0);
     }
 
     #[test]
@@ -126,13 +120,7 @@ mod tests {
         std::thread::spawn(|| {
             let all = affinity().unwrap();
             let here = current().unwrap();
-            let mut one = every_processor();
-            // SAFETY: they change and read live sets, at an index that the kernel gave.
-            unsafe {
-                (0..libc::CPU_SETSIZE as usize)
-                    .filter(|cpu| *cpu != here)
-                    .for_each(|cpu| libc::CPU_CLR(cpu, &mut one));
-            }
+            let one = set_of([here]);
             set_affinity(&one).unwrap();
             assert!(leave(here).is_err());
             assert!(affinity().unwrap() == one);

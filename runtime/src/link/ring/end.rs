@@ -186,10 +186,14 @@ fn map(memory: &OwnedFd) -> io::Result<Map> {
     }
 }
 
-/// Whether the peer, as it last rang, was on the processor that this thread is on.
-fn is_beside(reader: &Reader<Mapped>) -> bool {
+/// The processor that this thread is on, if the peer was there as it last rang.
+fn common_place(reader: &Reader<Mapped>) -> Option<usize> {
     let there = reader.lane().last_place();
-    there.is_some() && there == cpus::current()
+    cpus::current().filter(|here| there == Some(*here))
+}
+
+fn is_beside(reader: &Reader<Mapped>) -> bool {
+    common_place(reader).is_some()
 }
 
 fn invalid(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
@@ -238,11 +242,11 @@ impl Inflow {
             return Ok(());
         };
         ready?.clear_ready();
-        let (Some(here), there) = (cpus::current(), self.reader.lane().last_place()) else {
-            return Ok(());
-        };
-        let was_beside = std::mem::replace(&mut self.beside, there == Some(here));
-        if self.beside && self.shared.outgoing.word(Name::Reader).load(Relaxed) == AWAKE {
+        let common = common_place(&self.reader);
+        let was_beside = std::mem::replace(&mut self.beside, common.is_some());
+        if let Some(here) = common
+            && self.shared.outgoing.word(Name::Reader).load(Relaxed) == AWAKE
+        {
             move_over(here);
         }
         let is_news = || self.parted.is_none_or(|parted| parted.elapsed() > PARTING);

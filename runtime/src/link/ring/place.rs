@@ -8,7 +8,7 @@
 //! To move costs as much as to wake an idle processor does, so a thread seldom does it where it does not last, and seldom
 //! asks where it cannot. A peer that says what is not so has it move in vain, no more often than that.
 
-use crate::os::cpus;
+use crate::os::{cpus, procfs};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -77,7 +77,7 @@ impl Pace {
 pub(super) fn move_over(here: usize) {
     let (pace, now) = (PACE.get(), Instant::now());
     if pace.may_move(now) {
-        let moved = has_idle(cpus::allowed(), cpus::n_running()) && cpus::leave(here).is_ok();
+        let moved = has_idle(cpus::allowed(), procfs::n_running()) && cpus::leave(here).is_ok();
         PACE.set(pace.after(now, moved));
     }
 }
