@@ -46,6 +46,7 @@ fn handle(actor: &Actor) -> TokenStream {
     quote! {
         #(#cfgs)*
         #[doc = #about]
+        // A program need not use all of a ref, and a private actor has one as well. Here and below.
         #[allow(dead_code, unreachable_pub)]
         #[derive(
             ::core::clone::Clone,
