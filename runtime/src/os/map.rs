@@ -222,6 +222,14 @@ impl Map {
         fits
     }
 
+    /// Asks for the cache line around `offset`, which is to be written soon.
+    #[inline]
+    pub(crate) fn claim(&self, offset: usize) {
+        if self.has(offset, 1) {
+            copy::claim(self.pointer(offset).cast());
+        }
+    }
+
     /// The same past the caches of this processor: for many bytes that another is to read.
     pub(crate) fn stream(&self, offset: usize, bytes: &[u8]) -> bool {
         let fits = self.has(offset, bytes.len());

@@ -18,6 +18,12 @@ pub(super) const PAGE: usize = 4096;
 /// So much goes past the writer's caches: it is on its way to memory before the reader gets to it.
 const MUCH: usize = 16 << 10;
 
+/// A cache line.
+const LINE: usize = 64;
+
+/// How many lines are asked for before they are written: of as many as most messages have, none is waited for then.
+const AHEAD: usize = 2;
+
 /// Two cache lines, in words.
 const LINES: usize = 16;
 
@@ -64,6 +70,8 @@ pub(super) trait Lane {
     fn word(&self, name: Name) -> &Self::Word;
     /// Copies bytes in; no more than the capacity.
     fn put(&self, position: u64, bytes: &[u8]);
+    /// What lies behind this position is written next.
+    fn claim(&self, _position: u64) {}
     /// Appends bytes to `out`, which has room for them.
     fn take(&self, position: u64, len: usize, out: &mut BytesMut);
     /// A fence of sequential consistency.
@@ -172,6 +180,14 @@ impl Lane for Mapped {
         let at = self.area() + position as usize % CAPACITY;
         let fits = self.put_at(at, first) && (second.is_empty() || self.put_at(self.area(), second));
         debug_assert!(fits);
+    }
+
+    #[inline]
+    fn claim(&self, position: u64) {
+        for line in 1..=AHEAD {
+            let at = (position as usize + line * LINE) % CAPACITY;
+            self.map.claim(self.area() + at);
+        }
     }
 
     fn take(&self, position: u64, len: usize, out: &mut BytesMut) {
