@@ -4,6 +4,8 @@ use crate::section::Options;
 use std::time::Duration;
 
 pub(crate) const WINDOW: u64 = 64;
+/// How many calls each of many callers makes between two looks at the clock: one for each call would cost a tenth of it.
+pub(crate) const UNTIMED: u64 = 16;
 pub(crate) const CAST: usize = 64;
 pub(crate) const MIB: usize = 1 << 20;
 pub(crate) const WORKERS: usize = 2;

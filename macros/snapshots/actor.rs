@@ -90,50 +90,56 @@ const _: () = {
         pub fn add(&self, n: u64) -> ::procession::Call<u64, ::procession::Never> {
             ::procession::private::call(
                 &self.0,
-                0u32,
-                "add",
+                const {
+                    &::procession::private::Signature {
+                        idx: 0u32,
+                        name: "add",
+                        value: |bytes| <u64 as ::procession::Wire>::decode(bytes),
+                        error: |bytes| <::procession::Never as ::procession::private::Failure>::decode(
+                            bytes,
+                        ),
+                    }
+                },
                 ::procession::private::encoded(|out| {
                     <u64 as ::procession::Wire>::encode(&n, out)?;
                     ::core::result::Result::Ok(())
                 }),
-                ::procession::private::Decoders {
-                    value: |bytes| <u64 as ::procession::Wire>::decode(bytes),
-                    error: |bytes| <::procession::Never as ::procession::private::Failure>::decode(
-                        bytes,
-                    ),
-                },
             )
         }
         fn take(&self, n: u64) -> ::procession::Call<u64, Overdrawn> {
             ::procession::private::call(
                 &self.0,
-                1u32,
-                "take",
+                const {
+                    &::procession::private::Signature {
+                        idx: 1u32,
+                        name: "take",
+                        value: |bytes| <u64 as ::procession::Wire>::decode(bytes),
+                        error: |bytes| <Overdrawn as ::procession::private::Failure>::decode(
+                            bytes,
+                        ),
+                    }
+                },
                 ::procession::private::encoded(|out| {
                     <u64 as ::procession::Wire>::encode(&n, out)?;
                     ::core::result::Result::Ok(())
                 }),
-                ::procession::private::Decoders {
-                    value: |bytes| <u64 as ::procession::Wire>::decode(bytes),
-                    error: |bytes| <Overdrawn as ::procession::private::Failure>::decode(
-                        bytes,
-                    ),
-                },
             )
         }
         #[cfg(unix)]
         fn pid(&self) -> ::procession::Call<u32, ::procession::Never> {
             ::procession::private::call(
                 &self.0,
-                2u32,
-                "pid",
-                ::procession::private::encoded(|_| { ::core::result::Result::Ok(()) }),
-                ::procession::private::Decoders {
-                    value: |bytes| <u32 as ::procession::Wire>::decode(bytes),
-                    error: |bytes| <::procession::Never as ::procession::private::Failure>::decode(
-                        bytes,
-                    ),
+                const {
+                    &::procession::private::Signature {
+                        idx: 2u32,
+                        name: "pid",
+                        value: |bytes| <u32 as ::procession::Wire>::decode(bytes),
+                        error: |bytes| <::procession::Never as ::procession::private::Failure>::decode(
+                            bytes,
+                        ),
+                    }
                 },
+                ::procession::private::encoded(|_| { ::core::result::Result::Ok(()) }),
             )
         }
         fn other(
@@ -142,69 +148,77 @@ const _: () = {
         ) -> ::procession::Call<Option<Counter>, ::procession::Never> {
             ::procession::private::call(
                 &self.0,
-                2u32 + ::core::cfg!(all(unix)) as u32,
-                "other",
+                const {
+                    &::procession::private::Signature {
+                        idx: 2u32 + ::core::cfg!(all(unix)) as u32,
+                        name: "other",
+                        value: |bytes| <Option<
+                            Counter,
+                        > as ::procession::Wire>::decode(bytes),
+                        error: |bytes| <::procession::Never as ::procession::private::Failure>::decode(
+                            bytes,
+                        ),
+                    }
+                },
                 ::procession::private::encoded(|out| {
                     <Counter as ::procession::Wire>::encode(&other, out)?;
                     ::core::result::Result::Ok(())
                 }),
-                ::procession::private::Decoders {
-                    value: |bytes| <Option<
-                        Counter,
-                    > as ::procession::Wire>::decode(bytes),
-                    error: |bytes| <::procession::Never as ::procession::private::Failure>::decode(
-                        bytes,
-                    ),
-                },
             )
         }
         fn upto(&self, n: u64) -> ::procession::StreamCall<u64, ::procession::Never> {
             ::procession::private::stream_call(
                 &self.0,
-                3u32 + ::core::cfg!(all(unix)) as u32,
-                "upto",
+                const {
+                    &::procession::private::Signature {
+                        idx: 3u32 + ::core::cfg!(all(unix)) as u32,
+                        name: "upto",
+                        value: |bytes| <u64 as ::procession::Wire>::decode(bytes),
+                        error: |bytes| <::procession::Never as ::procession::private::Failure>::decode(
+                            bytes,
+                        ),
+                    }
+                },
                 ::procession::private::encoded(|out| {
                     <u64 as ::procession::Wire>::encode(&n, out)?;
                     ::core::result::Result::Ok(())
                 }),
-                ::procession::private::Decoders {
-                    value: |bytes| <u64 as ::procession::Wire>::decode(bytes),
-                    error: |bytes| <::procession::Never as ::procession::private::Failure>::decode(
-                        bytes,
-                    ),
-                },
             )
         }
         fn lines(&self) -> ::procession::StreamCall<Vec<u8>, String> {
             ::procession::private::stream_call(
                 &self.0,
-                4u32 + ::core::cfg!(all(unix)) as u32,
-                "lines",
-                ::procession::private::encoded(|_| { ::core::result::Result::Ok(()) }),
-                ::procession::private::Decoders {
-                    value: |bytes| <Vec<
-                        u8,
-                    > as ::procession::private::Blob>::decode(bytes),
-                    error: |bytes| <String as ::procession::private::Failure>::decode(
-                        bytes,
-                    ),
+                const {
+                    &::procession::private::Signature {
+                        idx: 4u32 + ::core::cfg!(all(unix)) as u32,
+                        name: "lines",
+                        value: |bytes| <Vec<
+                            u8,
+                        > as ::procession::private::Blob>::decode(bytes),
+                        error: |bytes| <String as ::procession::private::Failure>::decode(
+                            bytes,
+                        ),
+                    }
                 },
+                ::procession::private::encoded(|_| { ::core::result::Result::Ok(()) }),
             )
         }
         fn crash(&self) -> ::procession::Call<::procession::Never, ::procession::Never> {
             ::procession::private::call(
                 &self.0,
-                5u32 + ::core::cfg!(all(unix)) as u32,
-                "crash",
-                ::procession::private::encoded(|_| { ::core::result::Result::Ok(()) }),
-                ::procession::private::Decoders {
-                    value: |bytes| <::procession::Never as ::procession::Wire>::decode(
-                        bytes,
-                    ),
-                    error: |bytes| <::procession::Never as ::procession::private::Failure>::decode(
-                        bytes,
-                    ),
+                const {
+                    &::procession::private::Signature {
+                        idx: 5u32 + ::core::cfg!(all(unix)) as u32,
+                        name: "crash",
+                        value: |bytes| <::procession::Never as ::procession::Wire>::decode(
+                            bytes,
+                        ),
+                        error: |bytes| <::procession::Never as ::procession::private::Failure>::decode(
+                            bytes,
+                        ),
+                    }
                 },
+                ::procession::private::encoded(|_| { ::core::result::Result::Ok(()) }),
             )
         }
     }

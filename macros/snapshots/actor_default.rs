@@ -51,17 +51,19 @@ const _: () = {
         fn total(&self) -> crate::procession::Call<u64, crate::procession::Never> {
             crate::procession::private::call(
                 &self.0,
-                0u32,
-                "total",
+                const {
+                    &crate::procession::private::Signature {
+                        idx: 0u32,
+                        name: "total",
+                        value: |bytes| <u64 as crate::procession::Wire>::decode(bytes),
+                        error: |bytes| <crate::procession::Never as crate::procession::private::Failure>::decode(
+                            bytes,
+                        ),
+                    }
+                },
                 crate::procession::private::encoded(|_| {
                     ::core::result::Result::Ok(())
                 }),
-                crate::procession::private::Decoders {
-                    value: |bytes| <u64 as crate::procession::Wire>::decode(bytes),
-                    error: |bytes| <crate::procession::Never as crate::procession::private::Failure>::decode(
-                        bytes,
-                    ),
-                },
             )
         }
     }

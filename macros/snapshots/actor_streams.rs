@@ -73,8 +73,16 @@ const _: () = {
             let mut feeds = ::procession::private::Feeds::new();
             ::procession::private::call(
                     &self.0,
-                    0u32,
-                    "sum",
+                    const {
+                        &::procession::private::Signature {
+                            idx: 0u32,
+                            name: "sum",
+                            value: |bytes| <u64 as ::procession::Wire>::decode(bytes),
+                            error: |bytes| <::procession::Never as ::procession::private::Failure>::decode(
+                                bytes,
+                            ),
+                        }
+                    },
                     ::procession::private::encoded(|out| {
                         <::procession::Receiver<
                             u64,
@@ -88,12 +96,6 @@ const _: () = {
                         )?;
                         ::core::result::Result::Ok(())
                     }),
-                    ::procession::private::Decoders {
-                        value: |bytes| <u64 as ::procession::Wire>::decode(bytes),
-                        error: |bytes| <::procession::Never as ::procession::private::Failure>::decode(
-                            bytes,
-                        ),
-                    },
                 )
                 .feeding(feeds)
         }
@@ -107,8 +109,16 @@ const _: () = {
             let mut feeds = ::procession::private::Feeds::new();
             ::procession::private::call(
                     &self.0,
-                    1u32,
-                    "told",
+                    const {
+                        &::procession::private::Signature {
+                            idx: 1u32,
+                            name: "told",
+                            value: |bytes| <u64 as ::procession::Wire>::decode(bytes),
+                            error: |bytes| <Error as ::procession::private::Failure>::decode(
+                                bytes,
+                            ),
+                        }
+                    },
                     ::procession::private::encoded(|out| {
                         <::procession::private::Owned<
                             str,
@@ -128,12 +138,6 @@ const _: () = {
                         )?;
                         ::core::result::Result::Ok(())
                     }),
-                    ::procession::private::Decoders {
-                        value: |bytes| <u64 as ::procession::Wire>::decode(bytes),
-                        error: |bytes| <Error as ::procession::private::Failure>::decode(
-                            bytes,
-                        ),
-                    },
                 )
                 .feeding(feeds)
         }
@@ -146,8 +150,16 @@ const _: () = {
             let mut feeds = ::procession::private::Feeds::new();
             ::procession::private::stream_call(
                     &self.0,
-                    2u32,
-                    "doubled",
+                    const {
+                        &::procession::private::Signature {
+                            idx: 2u32,
+                            name: "doubled",
+                            value: |bytes| <u64 as ::procession::Wire>::decode(bytes),
+                            error: |bytes| <::procession::Never as ::procession::private::Failure>::decode(
+                                bytes,
+                            ),
+                        }
+                    },
                     ::procession::private::encoded(|out| {
                         <::procession::Receiver<
                             Reader,
@@ -161,12 +173,6 @@ const _: () = {
                         )?;
                         ::core::result::Result::Ok(())
                     }),
-                    ::procession::private::Decoders {
-                        value: |bytes| <u64 as ::procession::Wire>::decode(bytes),
-                        error: |bytes| <::procession::Never as ::procession::private::Failure>::decode(
-                            bytes,
-                        ),
-                    },
                 )
                 .feeding(feeds)
         }
@@ -182,8 +188,16 @@ const _: () = {
             let mut feeds = ::procession::private::Feeds::new();
             ::procession::private::stream_call(
                     &self.0,
-                    3u32,
-                    "both",
+                    const {
+                        &::procession::private::Signature {
+                            idx: 3u32,
+                            name: "both",
+                            value: |bytes| <u64 as ::procession::Wire>::decode(bytes),
+                            error: |bytes| <::procession::Never as ::procession::private::Failure>::decode(
+                                bytes,
+                            ),
+                        }
+                    },
                     ::procession::private::encoded(|out| {
                         <::procession::Receiver<
                             u64,
@@ -207,12 +221,6 @@ const _: () = {
                         )?;
                         ::core::result::Result::Ok(())
                     }),
-                    ::procession::private::Decoders {
-                        value: |bytes| <u64 as ::procession::Wire>::decode(bytes),
-                        error: |bytes| <::procession::Never as ::procession::private::Failure>::decode(
-                            bytes,
-                        ),
-                    },
                 )
                 .feeding(feeds)
         }

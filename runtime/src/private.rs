@@ -9,7 +9,7 @@ use crate::process::control::Asked;
 use crate::wire::control::Settings;
 use tokio::sync::mpsc;
 
-pub use crate::actor::call::{Decoders, call};
+pub use crate::actor::call::{Signature, call};
 pub use crate::actor::contract::{Actor, Invocation, Marker, Method, Outcome, Run, Service, Task};
 pub use crate::actor::feed::{Broken, Feeds};
 pub use crate::actor::row::{Key, ROWS, Row};

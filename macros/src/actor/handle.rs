@@ -212,13 +212,15 @@ fn remote(method: &Method, idx: &TokenStream, paths: &Root) -> TokenStream {
             #made
             #private::#make(
                 &self.0,
-                #idx,
-                #text,
-                #encoded,
-                #private::Decoders {
-                    value: |#bytes| #decode_value,
-                    error: |#bytes| #decode_error,
+                const {
+                    &#private::Signature {
+                        idx: #idx,
+                        name: #text,
+                        value: |#bytes| #decode_value,
+                        error: |#bytes| #decode_error,
+                    }
                 },
+                #encoded,
             )
             #idempotent
             #feeding

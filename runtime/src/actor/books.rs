@@ -17,6 +17,7 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
 
 use super::answer;
 use super::conn::{Answer, Conn, Reply};
@@ -58,7 +59,7 @@ pub(super) struct Books {
 /// Whoever waits for an answer.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    /// Taken by the word that a stream is there.
+    /// Taken by the word that a stream is there, or that it is too late.
     pub(super) answer: Option<answer::Sender>,
     /// Apart, as few have any: what every message moves about stays small.
     rare: Option<Box<Rare>>,
@@ -124,13 +125,16 @@ impl Books {
         Ok(number)
     }
 
-    /// Who is late by `now`, to be told outside the lock, and the earliest deadline of the others that wait.
-    pub(super) fn late(&self, now: u64) -> (Vec<answer::Late>, Option<u64>) {
+    /// Tells who is late by `now`: whom to wake for that, outside the lock, and the earliest deadline of the others that
+    /// wait.
+    pub(super) fn late(&mut self, now: u64) -> (Vec<Waker>, Option<u64>) {
         let (mut late, mut next) = (Vec::new(), None);
         for (letter, waiting) in self.ledger.waiters() {
-            match (letter.deadline, &waiting.answer) {
+            match (letter.deadline, &mut waiting.answer) {
                 (0, _) | (_, None) => {}
-                (deadline, Some(answer)) if deadline <= now => late.extend(answer.late()),
+                (deadline, answer) if deadline <= now => {
+                    late.extend(answer.take().and_then(answer::Sender::late));
+                }
                 (deadline, _) => next = Some(next.map_or(deadline, |next: u64| next.min(deadline))),
             }
         }
@@ -370,7 +374,6 @@ impl Waiting {
         }
     }
 
-    #[inline]
     pub(super) fn end(mut self, reply: Reply) {
         match self.stream() {
             Some(stream) if self.answer.is_none() => stream.end(Some(reply)),
@@ -379,14 +382,28 @@ impl Waiting {
     }
 
     /// The same where the deadline has passed: that is what a call comes to then.
-    pub(super) fn end_late(self, reply: Reply) {
-        match self.answer.as_ref().and_then(answer::Sender::late) {
-            Some(late) => late.tell(),
+    pub(super) fn end_late(mut self, reply: Reply) {
+        match self.answer.take() {
+            Some(answer) => answer.late().into_iter().for_each(Waker::wake),
             None => self.end(reply),
         }
     }
 
+    /// The same with what `reply` makes, where it is to lie: to move it there costs more than the rest.
     #[inline]
+    pub(super) fn end_with(mut self, reply: impl FnOnce() -> Reply) {
+        match (&self.rare, self.answer.take()) {
+            (None, Some(answer)) => answer.send(Answer {
+                parts: Vec::new(),
+                reply: reply(),
+            }),
+            (_, answer) => {
+                self.answer = answer;
+                self.end(reply());
+            }
+        }
+    }
+
     fn answer(&mut self, reply: Reply) {
         let (parts, unheld) = match &mut self.rare {
             Some(rare) => (std::mem::take(&mut rare.parts), rare.unheld),

@@ -54,15 +54,12 @@ use super::peer::{Asked, CallContext};
 /// # }
 /// ```
 #[must_use = "a call is sent when it is awaited"]
-pub struct Call<T, E = Never> {
+pub struct Call<T: 'static, E: 'static = Never> {
     handle: Arc<Handle>,
-    name: &'static str,
+    signature: &'static Signature<T, E>,
     /// `None`: it was sent, or there is a fault.
     letter: Option<Letter>,
     aside: Option<Box<Aside>>,
-    decode: Decoders<T, E>,
-    timeout: Option<Duration>,
-    kill_after: Option<Duration>,
 }
 
 /// What few calls have: what every call moves about stays small.
@@ -74,16 +71,18 @@ pub(super) struct Aside {
     feeds: Option<Feeds>,
 }
 
-/// How the output of a method is read.
+/// A method, as its callers know it: its number among those of the actor, its name, and how its output is read.
 #[doc(hidden)]
-pub struct Decoders<T, E> {
+pub struct Signature<T, E> {
+    pub idx: u32,
+    pub name: &'static str,
     pub value: fn(&mut &[u8]) -> Result<T>,
     pub error: fn(&mut &[u8]) -> Result<E>,
 }
 
 /// The future of a [`Call`].
 #[must_use = "a call is sent when it is awaited"]
-pub struct CallFuture<T, E> {
+pub struct CallFuture<T: 'static, E: 'static> {
     /// Holds the ref, and so the connection, to the end.
     call: Call<T, E>,
     stage: Stage<Result<T, CallError<E>>>,
@@ -95,7 +94,6 @@ pub struct Tell {
     handle: Arc<Handle>,
     letter: Option<Letter>,
     aside: Option<Box<Aside>>,
-    timeout: Option<Duration>,
     /// It has to wait before it can be sent.
     waits: Option<BoxFuture<'static, Result<(), CallError>>>,
 }
@@ -115,25 +113,20 @@ enum Stage<T> {
 #[inline]
 pub fn call<M: Marker, T, E>(
     actor: &ActorRef<M>,
-    method: u32,
-    name: &'static str,
+    signature: &'static Signature<T, E>,
     arguments: Result<Payload>,
-    decode: Decoders<T, E>,
 ) -> Call<T, E> {
     let limit = control::client().settings().frame_limit;
-    let (letter, fault) = match arguments {
-        Ok(body) if body.len() > limit => (None, Some(Error::too_large(body.len(), limit))),
-        Ok(body) => (Some(Letter::request(method, body)), None),
-        Err(fault) => (None, Some(fault)),
+    let (letter, aside) = match arguments {
+        Ok(body) if body.len() <= limit => (Some(Letter::request(signature.idx, body)), None),
+        Ok(body) => (None, Some(Aside::of_fault(Error::too_large(body.len(), limit)))),
+        Err(fault) => (None, Some(Aside::of_fault(fault))),
     };
     Call {
         handle: actor.handle().clone(),
-        name,
+        signature,
         letter,
-        aside: fault.map(Aside::of_fault),
-        decode,
-        timeout: None,
-        kill_after: None,
+        aside,
     }
 }
 
@@ -160,7 +153,9 @@ impl<T, E> Call<T, E> {
     /// A call that a method of an actor makes and awaits ends at the latest with the deadline of the call that is
     /// handled there.
     pub fn timeout(mut self, after: Duration) -> Self {
-        self.timeout = Some(after);
+        if let Some(letter) = &mut self.letter {
+            letter.timeout = Some(after);
+        }
         self
     }
 
@@ -168,7 +163,9 @@ impl<T, E> Call<T, E> {
     /// its process, with [`KillCause::Deadline`](crate::KillCause::Deadline). What had not begun there goes to the
     /// actor's next incarnation. The call itself ends at its deadline.
     pub fn kill_after(mut self, grace: Duration) -> Self {
-        self.kill_after = Some(grace);
+        if let Some(letter) = &mut self.letter {
+            letter.kill_after = Some(grace);
+        }
         self
     }
 
@@ -185,7 +182,6 @@ impl<T, E> Call<T, E> {
             handle: self.handle,
             letter: self.letter,
             aside: self.aside,
-            timeout: self.timeout,
             waits: None,
         }
     }
@@ -231,38 +227,6 @@ impl<T: 'static, E: 'static> Call<T, E> {
         }
         end
     }
-
-    /// Sends it, at once if that can be.
-    fn begin(&mut self, waiter: &Waker) -> Result<Begun<Result<T, CallError<E>>>> {
-        let Prepared { context, after } = self.prepare()?;
-        start_within(&self.handle, &mut self.aside)?;
-        if context.holds.is_none() {
-            let (letter, grace) = (&mut self.letter, context.grace);
-            let asked = self
-                .handle
-                .with_peer(|peer| peer.ask_at_once(letter, grace, waiter))?;
-            if let Some(mut asked) = asked {
-                return Ok(match asked.look_for() {
-                    Some(end) => Begun::Ended(read(end, &self.decode)),
-                    None => Begun::Stage(Stage::Sent(asked)),
-                });
-            }
-        }
-        let letter = self.letter.take().ok_or_else(|| lost(&mut None))?;
-        let (peer, decode) = (self.handle.peer()?, self.decode);
-        Ok(Begun::Stage(Stage::Waits(Box::pin(async move {
-            match tokio::time::timeout(after, peer.call(letter, context)).await {
-                Ok(end) => read(end, &decode),
-                Err(_) => Err(CallError::Timeout),
-            }
-        }))))
-    }
-}
-
-/// What became of a call at once.
-enum Begun<T> {
-    Ended(T),
-    Stage(Stage<T>),
 }
 
 /// Why there is no letter.
@@ -272,9 +236,10 @@ fn lost(aside: &mut Option<Box<Aside>>) -> Error {
 }
 
 /// What a call came to.
-fn read<T, E>(end: Result<Option<Answer>>, decode: &Decoders<T, E>) -> Result<T, CallError<E>> {
+#[inline]
+fn read<T, E>(end: Result<Option<&mut Answer>>, signature: &Signature<T, E>) -> Result<T, CallError<E>> {
     match end.map_err(CallError::from_fault)? {
-        Some(answer) => answer.reply.decode(decode.value, decode.error),
+        Some(answer) => answer.reply.decode(signature.value, signature.error),
         None => Err(CallError::Other(going_down())),
     }
 }
@@ -328,10 +293,10 @@ pub(super) fn let_go(aside: &mut Option<Box<Aside>>) {
 }
 
 /// What there is of a call.
-pub(super) struct Apart<T, E> {
+pub(super) struct Apart<T: 'static, E: 'static> {
     pub(super) handle: Arc<Handle>,
     pub(super) letter: Option<Letter>,
-    pub(super) decode: Decoders<T, E>,
+    pub(super) signature: &'static Signature<T, E>,
     pub(super) aside: Option<Box<Aside>>,
 }
 
@@ -340,7 +305,7 @@ impl<T, E> Call<T, E> {
         Apart {
             handle: self.handle,
             letter: self.letter,
-            decode: self.decode,
+            signature: self.signature,
             aside: self.aside,
         }
     }
@@ -350,13 +315,13 @@ impl<T, E> Call<T, E> {
         let Some(letter) = &mut self.letter else {
             return Err(lost(&mut self.aside));
         };
-        let after = limit(self.timeout);
+        let after = limit(letter.timeout);
         let now = match after > PRECISE {
             true => clock::coarse(),
             false => clock::monotonic(),
         };
         let mut context = CallContext {
-            grace: self.kill_after,
+            grace: letter.kill_after,
             holds: None,
         };
         letter.deadline = now.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
@@ -381,29 +346,70 @@ fn limit(given: Option<Duration>) -> Duration {
     given.unwrap_or_else(|| control::client().settings().call_timeout)
 }
 
+impl<T: 'static, E: 'static> CallFuture<T, E> {
+    /// Sends it, at once if that can be; its end, if that is there within a moment.
+    fn begin(&mut self, waiter: &Waker) -> Result<Option<Result<T, CallError<E>>>> {
+        let CallFuture { call, stage } = self;
+        let Prepared { context, after } = call.prepare()?;
+        start_within(&call.handle, &mut call.aside)?;
+        if context.holds.is_none() {
+            let (letter, grace) = (&mut call.letter, context.grace);
+            let asked = call
+                .handle
+                .with_peer(|peer, other| peer.ask_at_once(letter, grace, waiter, other))?;
+            if let Some(mut asked) = asked {
+                let end = asked.look_for(&call.handle, |end| read(end, call.signature));
+                if end.is_none() {
+                    *stage = Stage::Sent(asked);
+                }
+                return Ok(end);
+            }
+        }
+        let letter = call.letter.take().ok_or_else(|| lost(&mut None))?;
+        let (peer, signature) = (call.handle.peer()?, call.signature);
+        *stage = Stage::Waits(Box::pin(async move {
+            match tokio::time::timeout(after, peer.call(letter, context)).await {
+                Ok(mut end) => read(
+                    end.as_mut().map(Option::as_mut).map_err(|error| error.clone()),
+                    signature,
+                ),
+                Err(_) => Err(CallError::Timeout),
+            }
+        }));
+        Ok(None)
+    }
+}
+
 impl<T: 'static, E: 'static> Future for CallFuture<T, E> {
     type Output = Result<T, CallError<E>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let CallFuture { call, stage } = &mut *self;
-        if let Stage::Made = stage {
-            *stage = Stage::Over;
-            match call.begin(cx.waker()).map_err(CallError::from_fault)? {
-                Begun::Ended(end) => return Poll::Ready(call.over(end)),
-                Begun::Stage(next) => *stage = next,
+        if let Stage::Made = self.stage {
+            self.stage = Stage::Over;
+            if let Some(end) = self.begin(cx.waker()).map_err(CallError::from_fault)? {
+                return Poll::Ready(self.call.over(end));
             }
-            if let Stage::Sent(_) = stage {
+            if let Stage::Sent(_) = self.stage {
                 // It will be woken.
                 return Poll::Pending;
             }
         }
+        let CallFuture { call, stage } = &mut *self;
         let end = match stage {
-            Stage::Sent(asked) => read(ready!(Pin::new(asked).poll(cx)), &call.decode),
+            Stage::Sent(asked) => ready!(asked.poll(&call.handle, cx, |end| read(end, call.signature))),
             Stage::Waits(waits) => ready!(waits.as_mut().poll(cx)),
             Stage::Made | Stage::Over => panic!("a call was polled after its end"),
         };
         *stage = Stage::Over;
         Poll::Ready(call.over(end))
+    }
+}
+
+impl<T, E> Drop for CallFuture<T, E> {
+    fn drop(&mut self) {
+        if let Stage::Sent(asked) = &self.stage {
+            asked.take_back(&self.call.handle);
+        }
     }
 }
 
@@ -415,11 +421,11 @@ impl Tell {
         }
         let letter = &mut self.letter;
         start_within(&self.handle, &mut self.aside)?;
-        self.handle.with_peer(|peer| peer.tell_at_once(letter))?;
+        self.handle.with_peer(|peer, _| peer.tell_at_once(letter))?;
         let Some(letter) = self.letter.take() else {
             return Ok(None);
         };
-        let (peer, after) = (self.handle.peer()?, limit(self.timeout));
+        let (peer, after) = (self.handle.peer()?, limit(letter.timeout));
         Ok(Some(Box::pin(async move {
             match tokio::time::timeout(after, peer.tell(letter)).await {
                 Ok(done) => done.map_err(CallError::from_fault),
@@ -457,22 +463,14 @@ impl<T, E> fmt::Debug for Call<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
             .field("to", &self.handle)
-            .field("method", &self.name)
+            .field("method", &self.signature.name)
             .finish_non_exhaustive()
     }
 }
 
-impl<T, E> Clone for Decoders<T, E> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T, E> Copy for Decoders<T, E> {}
-
-impl<T, E> fmt::Debug for Decoders<T, E> {
+impl<T, E> fmt::Debug for Signature<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Decoders")
+        f.write_str(self.name)
     }
 }
 

@@ -152,19 +152,14 @@ impl Conn {
         let _ = self.sender.drained().await;
     }
 
-    /// Looks for an answer in place of the connection's task, for a moment, where there is something to look at.
-    pub(super) fn look_for(&self, peer: &Peer, answered: &mut answer::Receiver) -> Option<answer::End> {
-        let wanted = self.wanted.as_deref()?;
-        let mut driver = self.lend(wanted)?;
-        let mut answer = None;
-        driver.as_mut()?.help(
-            |frame| peer.hear(self, frame),
-            || {
-                answer = answered.try_recv();
-                answer.is_some()
-            },
-        );
-        answer
+    /// Looks for an answer in place of the connection's task, for a moment, where there is something to look at. Whether it
+    /// is there.
+    pub(super) fn look_for(&self, peer: &Peer, answered: &answer::Receiver) -> bool {
+        let mut lent = self.wanted.as_deref().and_then(|wanted| self.lend(wanted));
+        if let Some(Some(driver)) = lent.as_deref_mut() {
+            driver.help(|frame| peer.hear(self, frame), || answered.is_ended());
+        }
+        answered.is_ended()
     }
 
     /// The driver, unless its task keeps it for long.
@@ -196,11 +191,13 @@ impl Conn {
             return Poll::Ready(Next::End(None));
         };
         for _ in 0..AT_ONCE {
-            let next = match driver.next_lent() {
-                Some(frame) => Poll::Ready(Some(Ok(frame))),
-                None => driver.poll_next(cx),
-            };
-            match next {
+            if let Some((head, value)) = driver.next_value() {
+                if let Err(what) = peer.hear_value(self, &head, value) {
+                    return Poll::Ready(Next::End(Some(what)));
+                }
+                continue;
+            }
+            match driver.poll_next(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Err(what) = peer.hear(self, frame) {
                         return Poll::Ready(Next::End(Some(what)));
@@ -318,21 +315,30 @@ enum Next {
 
 impl Reply {
     /// The value, decoded.
+    #[inline]
     pub(crate) fn decode<T, E>(
-        self,
+        &mut self,
         value: fn(&mut &[u8]) -> Result<T>,
         error: fn(&mut &[u8]) -> Result<E>,
     ) -> Result<T, CallError<E>> {
         match self {
-            Reply::Value(payload, _) => payload.decode(value).map_err(CallError::Other),
-            Reply::Failed(payload) => Err(payload
+            Reply::Value(payload, _) => payload.decode_here(value).map_err(CallError::Other),
+            failure => Err(failure.failure(error)),
+        }
+    }
+
+    #[cold]
+    fn failure<E>(&mut self, error: fn(&mut &[u8]) -> Result<E>) -> CallError<E> {
+        match std::mem::replace(self, Reply::Value(Payload::default(), 0)) {
+            Reply::Value(..) => CallError::Other(Error::msg("a value is no failure")),
+            Reply::Failed(payload) => payload
                 .decode(error)
-                .map_or_else(CallError::Other, CallError::Failed)),
-            Reply::Fault(error) => Err(CallError::from_fault(error)),
-            Reply::Died(death) => Err(CallError::Died {
+                .map_or_else(CallError::Other, CallError::Failed),
+            Reply::Fault(error) => CallError::from_fault(error),
+            Reply::Died(death) => CallError::Died {
                 reason: death.reason,
                 begun: death.begun,
-            }),
+            },
         }
     }
 }

@@ -17,7 +17,7 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::call::{Call, Decoders, call};
+use super::call::{Call, Signature, call};
 use super::contract::Marker;
 use super::current;
 use super::monitor::Monitor;
@@ -92,17 +92,22 @@ impl Handle {
 
     /// The peer of the current runtime.
     pub(crate) fn peer(&self) -> Result<Arc<Peer>> {
-        self.with_peer(|peer| Ok(peer.clone()))
+        self.with_peer(|peer, _| Ok(peer.clone()))
     }
 
-    /// The same, lent.
+    /// The same, lent, and whether it is another than the [first](Self::first_peer).
     #[inline]
-    pub(crate) fn with_peer<T>(&self, ask: impl FnOnce(&Arc<Peer>) -> Result<T>) -> Result<T> {
+    pub(crate) fn with_peer<T>(&self, ask: impl FnOnce(&Arc<Peer>, bool) -> Result<T>) -> Result<T> {
         let runtime = control::runtime("a message")?;
-        match self.first.get() {
-            Some(first) if first.peer().runtime() == runtime => ask(first.peer()),
-            _ => ask(&self.other_peer(runtime)?),
+        match self.first_peer() {
+            Some(first) if first.runtime() == runtime => ask(first, false),
+            _ => ask(&self.other_peer(runtime)?, true),
         }
+    }
+
+    /// The peer of the runtime in which it was used first, for good.
+    pub(crate) fn first_peer(&self) -> Option<&Arc<Peer>> {
+        self.first.get().map(Lease::peer)
     }
 
     /// The peer of the current runtime, where it is not known to be the first.
@@ -276,11 +281,15 @@ impl<M: Marker> ActorRef<M> {
     ///
     /// As any call: [`ErrorKind::Stopped`] if the actor has ended for good.
     pub async fn in_flight(&self) -> Result<u64> {
-        let decode = Decoders {
-            value: |bytes| Ok(codec::decode_next(bytes)?),
-            error: |_| Err(Error::msg("an actor cannot fail to count")),
+        let signature = const {
+            &Signature {
+                idx: IN_FLIGHT,
+                name: "in_flight",
+                value: |bytes| Ok(codec::decode_next(bytes)?),
+                error: |_| Err(Error::msg("an actor cannot fail to count")),
+            }
         };
-        let call: Call<u64> = call(self, IN_FLIGHT, "in_flight", Ok(Payload::default()), decode);
+        let call: Call<u64> = call(self, signature, Ok(Payload::default()));
         Ok(call.await?)
     }
 

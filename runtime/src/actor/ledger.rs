@@ -22,6 +22,7 @@ use crate::wire::control::DeadCause;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use super::reuse::{self, Kept};
 
@@ -30,9 +31,10 @@ const LINE: usize = 256;
 
 /// A message, as it can be sent any number of times.
 ///
-/// It passes through many hands, so what is handed on is small. The memory is used again for the next one of the thread.
+/// It passes through many hands, so what is handed on is small. The memory of one that is settled is used again for the
+/// next one of the thread.
 #[derive(Debug, Clone)]
-pub(crate) struct Letter(Option<Sheet>);
+pub(crate) struct Letter(Sheet);
 
 /// What a letter is written on.
 type Sheet = Box<Contents>;
@@ -56,6 +58,10 @@ pub(crate) struct Contents {
     pub(crate) deaths: u32,
     /// Why the last incarnation ended in which it had begun, if one did.
     pub(crate) interrupted: Option<Box<ExitReason>>,
+    /// How long it is wanted from when it is sent, where its sender said so.
+    pub(crate) timeout: Option<Duration>,
+    /// How long after its deadline its process is killed if it still runs there.
+    pub(crate) kill_after: Option<Duration>,
 }
 
 /// What becomes of a message at the end of an incarnation.
@@ -87,13 +93,14 @@ impl Letter {
         letter.retries = 0;
         letter.keep = true;
         letter.deaths = 0;
-        Letter(Some(letter))
+        letter.timeout = None;
+        letter.kill_after = None;
+        Letter(letter)
     }
-}
 
-impl Drop for Letter {
-    fn drop(&mut self) {
-        let Some(mut letter) = self.0.take() else { return };
+    /// It is settled.
+    fn retire(self) {
+        let mut letter = self.0;
         letter.body = Payload::default();
         letter.interrupted = None;
         reuse::keep(&FREE, KEPT, letter);
@@ -105,14 +112,14 @@ impl Deref for Letter {
 
     #[inline]
     fn deref(&self) -> &Contents {
-        self.0.as_ref().expect("it is there until the drop")
+        &self.0
     }
 }
 
 impl DerefMut for Letter {
     #[inline]
     fn deref_mut(&mut self) -> &mut Contents {
-        self.0.as_mut().expect("it is there until the drop")
+        &mut self.0
     }
 }
 
@@ -244,9 +251,9 @@ impl<W> Ledger<W> {
     }
 
     /// The messages that are waited for, and who waits.
-    pub(crate) fn waiters(&self) -> impl Iterator<Item = (&Letter, &W)> {
-        let entries = self.aside.values().chain(self.line.iter().flatten());
-        entries.filter_map(|entry| Some((&entry.letter, entry.waiter.as_ref()?)))
+    pub(crate) fn waiters(&mut self) -> impl Iterator<Item = (&Letter, &mut W)> {
+        let entries = self.aside.values_mut().chain(self.line.iter_mut().flatten());
+        entries.filter_map(|entry| Some((&entry.letter, entry.waiter.as_mut()?)))
     }
 
     /// Takes back the message that was entered last.
@@ -281,8 +288,10 @@ impl<W> Ledger<W> {
         let from = std::mem::replace(&mut self.begun, upto);
         for number in from.max(self.first - 1) + 1..=upto {
             let slot = &mut self.line[(number - self.first) as usize];
-            if slot.as_mut().is_some_and(Entry::begin) {
-                *slot = None;
+            if slot.as_mut().is_some_and(Entry::begin)
+                && let Some(entry) = slot.take()
+            {
+                entry.letter.retire();
                 self.n_open -= 1;
             }
         }
@@ -308,16 +317,10 @@ impl<W> Ledger<W> {
     /// The same for one that was answered before its turn: those before it may wait for theirs.
     pub(crate) fn answer_early(&mut self, number: u64) -> Result<Option<W>, Unsent> {
         self.check(number)?;
-        let waiter = match number.checked_sub(self.first) {
-            // Where it is: to move it out costs more than the rest.
-            Some(at) => self.line.get_mut(at as usize).and_then(|slot| {
-                let waiter = slot.as_mut()?.waiter.take();
-                *slot = None;
-                self.n_open -= 1;
-                waiter
-            }),
-            None => self.take(number).and_then(|entry| entry.waiter),
-        };
+        let waiter = self.take(number).and_then(|entry| {
+            entry.letter.retire();
+            entry.waiter
+        });
         self.shorten();
         Ok(waiter)
     }
@@ -534,7 +537,8 @@ mod tests {
         let mut first = letter(false, 3, false);
         (first.nested, first.deadline, first.deaths) = (true, 7, 2);
         first.interrupted = Some(Box::new(ExitReason::Exited(1)));
-        drop(first);
+        (first.timeout, first.kill_after) = (Some(Duration::ZERO), Some(Duration::ZERO));
+        first.retire();
         let fresh = Contents {
             method: 1,
             answered: true,

@@ -26,14 +26,13 @@ use crate::wire::control::{
     Answer as ControlAnswer, Bequeathed, Bequest, DeadCause, DeadReport, Fate, LinkId, Overflow, Request,
     Target, Wait,
 };
+use crate::wire::encoded::Encoded;
 use crate::wire::frame::{Flags, Head, Kind};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, WeakShared};
 use std::collections::HashMap;
-use std::future::Future;
 use std::ops::{Deref, DerefMut};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
@@ -43,6 +42,7 @@ use super::alarm::Alarm;
 use super::answer::{self, Silence};
 use super::books::{self, Books, Posting, Waiting};
 use super::conn::{self, Answer, Conn, Death, Reply};
+use super::handle::Handle;
 use super::ledger::{Letter, Obituary, Verdict};
 use super::row::{self, Entry};
 use super::stream::{self, Inflow};
@@ -153,12 +153,12 @@ impl Peer {
         context: CallContext,
         stream: Option<Arc<Inflow>>,
     ) -> Result<Option<(u64, Answer)>> {
-        let (answer, mut answered) = answer::channel(None);
+        let (answer, answered) = answer::channel(None);
         let (method, deadline) = (letter.method, letter.deadline);
         let waiter = Waiting::new(answer, stream);
         let number = self.post(letter, Some(waiter)).await?;
-        if let Some(end) = self.look_for(&mut answered) {
-            return heard(number.get(), end);
+        if self.look_for(&answered) {
+            return heard(number.get(), answered.await);
         }
         let unanswered = Unanswered {
             peer: self,
@@ -175,12 +175,13 @@ impl Peer {
     }
 
     /// Sends a request, if there is room for it and nothing else to be seen to; `waiter` is woken at its end. `letter` is left
-    /// otherwise.
+    /// otherwise. `is_other`: this is not the first peer of the ref.
     pub(crate) fn ask_at_once(
         self: &Arc<Self>,
         letter: &mut Option<Letter>,
         grace: Option<Duration>,
         waiter: &Waker,
+        is_other: bool,
     ) -> Result<Option<Asked>> {
         let deadline = letter.as_ref().map_or(0, |letter| letter.deadline);
         let (answer, answered) = answer::channel(Some(waiter));
@@ -190,11 +191,10 @@ impl Peer {
         Ok(entered.map(|number| {
             self.alarm.set(deadline);
             Asked {
-                peer: self.clone(),
+                other: is_other.then(|| self.clone()),
                 number,
-                kill: grace.map(|grace| (deadline, grace)),
+                kill: grace.map(|grace| Box::new((deadline, grace))),
                 answered,
-                ended: false,
             }
         }))
     }
@@ -219,7 +219,7 @@ impl Peer {
     /// Tells those whose deadlines have passed by `now`; the earliest deadline of the others.
     fn tell_late(&self, now: u64) -> Option<u64> {
         let (late, next) = self.books().late(now);
-        late.into_iter().for_each(answer::Late::tell);
+        late.into_iter().for_each(Waker::wake);
         next
     }
 
@@ -254,13 +254,13 @@ impl Peer {
         }
     }
 
-    /// The answer, if it comes within a moment.
-    fn look_for(&self, answered: &mut answer::Receiver) -> Option<answer::End> {
+    /// Looks for the answer for a moment. Whether it is there.
+    fn look_for(&self, answered: &answer::Receiver) -> bool {
         // Beside a task others of its runtime may be waiting to run.
         if tokio::task::try_id().is_some() {
-            return None;
+            return false;
         }
-        self.live()?.look_for(self, answered)
+        self.live().is_some_and(|conn| conn.look_for(self, answered))
     }
 
     /// Tells the control plane of a call that waits: completes if it waits for itself.
@@ -559,13 +559,8 @@ impl Peer {
 
     /// Takes one frame of the actor's. An error names what the protocol does not allow.
     pub(super) fn hear(&self, conn: &Conn, frame: Incoming) -> Result<(), String> {
-        let Head {
-            kind,
-            flags,
-            seq,
-            aux,
-            ..
-        } = frame.head;
+        let head = frame.head;
+        let Head { kind, seq, aux, .. } = head;
         let reply = match kind {
             Kind::Reply | Kind::Failed | Kind::Fault if frame.is_unheld() => {
                 Reply::Fault(Error::unheld_here(frame.size()))
@@ -599,6 +594,19 @@ impl Peer {
             }
             other => return Err(format!("a frame of kind {other:?} from an actor")),
         };
+        self.settle(conn, &head, || reply)
+    }
+
+    /// The same of a value that is small, and lies where it was read.
+    #[inline]
+    pub(super) fn hear_value(&self, conn: &Conn, head: &Head, value: Encoded) -> Result<(), String> {
+        self.settle(conn, head, || Reply::Value(value.into(), head.aux))
+    }
+
+    /// A message has ended, with what `reply` makes.
+    #[inline]
+    fn settle(&self, conn: &Conn, head: &Head, reply: impl FnOnce() -> Reply) -> Result<(), String> {
+        let Head { kind, flags, seq, .. } = *head;
         let mut books = self.books();
         if !books.is_current(conn) {
             return Ok(());
@@ -618,8 +626,8 @@ impl Peer {
         crash::at(Point::ReplySettled);
         if let Some(waiter) = waiter {
             match is_late {
-                true => waiter.end_late(reply),
-                false => waiter.end(reply),
+                true => waiter.end_late(reply()),
+                false => waiter.end_with(reply),
             }
         }
         Ok(())
@@ -854,45 +862,64 @@ impl Drop for Unanswered<'_> {
     }
 }
 
-/// A request that was sent. Dropped before its end, it is taken back.
+/// A request that was sent by way of a ref. Whoever drops it before its end takes it back.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    peer: Arc<Peer>,
+    /// Whom it was sent to; `None`: the first peer of the ref.
+    other: Option<Arc<Peer>>,
     number: u64,
-    kill: Option<(u64, Duration)>,
+    /// Its deadline, and how long after that its process is killed if it still runs.
+    kill: Option<Box<(u64, Duration)>>,
     answered: answer::Receiver,
-    ended: bool,
 }
 
 impl Asked {
-    /// The end, if it comes within a moment.
-    pub(crate) fn look_for(&mut self) -> Option<Result<Option<Answer>>> {
-        let end = self.peer.look_for(&mut self.answered)?;
-        Some(self.end(end))
+    /// What `read` makes of the end, if that comes within a moment. `None`: it was returned unsent.
+    pub(crate) fn look_for<T>(
+        &mut self,
+        handle: &Handle,
+        read: impl FnOnce(Result<Option<&mut Answer>>) -> T,
+    ) -> Option<T> {
+        let peer = self.other.as_ref().or(handle.first_peer())?;
+        peer.look_for(&self.answered).then(|| self.end(handle, read))
     }
 
-    fn end(&mut self, end: answer::End) -> Result<Option<Answer>> {
-        let heard = heard(self.number, end)?;
-        self.ended = true;
-        Ok(heard.map(|(_, answer)| answer))
+    /// What `read` makes of the end. `None`: it was returned unsent.
+    #[inline]
+    pub(crate) fn poll<T>(
+        &mut self,
+        handle: &Handle,
+        cx: &mut Context<'_>,
+        read: impl FnOnce(Result<Option<&mut Answer>>) -> T,
+    ) -> Poll<T> {
+        ready!(self.answered.poll_end(cx));
+        Poll::Ready(self.end(handle, read))
     }
-}
 
-impl Future for Asked {
-    /// `None`: it was returned unsent.
-    type Output = Result<Option<Answer>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let end = ready!(Pin::new(&mut self.answered).poll(cx));
-        Poll::Ready(self.end(end))
-    }
-}
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.peer.take_back(self.number, self.kill);
+    /// Nobody waits for it any more.
+    pub(crate) fn take_back(&self, handle: &Handle) {
+        if let Some(peer) = self.other.as_ref().or(handle.first_peer()) {
+            peer.take_back(self.number, self.kill.as_deref().copied());
         }
+    }
+
+    #[inline]
+    fn end<T>(&mut self, handle: &Handle, read: impl FnOnce(Result<Option<&mut Answer>>) -> T) -> T {
+        let mut is_late = false;
+        let read = self.answered.end(|end| {
+            read(match end {
+                Some(Ok(answer)) => Ok(Some(answer)),
+                None | Some(Err(Silence::Unheard)) => Ok(None),
+                Some(Err(Silence::Late)) => {
+                    is_late = true;
+                    Err(too_late())
+                }
+            })
+        });
+        if is_late {
+            self.take_back(handle);
+        }
+        read
     }
 }
 
@@ -901,8 +928,13 @@ fn heard(number: u64, end: answer::End) -> Result<Option<(u64, Answer)>> {
     match end {
         Ok(answer) => Ok(Some((number, answer))),
         Err(Silence::Unheard) => Ok(None),
-        Err(Silence::Late) => Err(Error::with_kind(ErrorKind::Timeout, "its deadline has passed")),
+        Err(Silence::Late) => Err(too_late()),
     }
+}
+
+#[cold]
+fn too_late() -> Error {
+    Error::with_kind(ErrorKind::Timeout, "its deadline has passed")
 }
 
 /// Tells all calls of a runtime whose deadlines have passed; the earliest deadline of the others.

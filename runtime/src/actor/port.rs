@@ -10,6 +10,7 @@ use crate::process::page::{Name, Page, Running};
 use crate::wire::attach::Payload;
 use crate::wire::codec;
 use crate::wire::control::{Attach, LinkId, Request, Settings, Up};
+use crate::wire::encoded::Encoded;
 use crate::wire::frame::{Flags, Head, Kind};
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
@@ -119,7 +120,11 @@ impl Port {
                 let (head, cost, is_held) = (frame.head, frame.cost(), !frame.is_unheld());
                 let mut body = frame.into_payload();
                 let ancestors = match flags.contains(Flags::NESTED) && is_held {
-                    true => ancestors(&mut body.bytes)?,
+                    true => {
+                        let (ancestors, bytes) = ancestors(body.bytes)?;
+                        body.bytes = bytes;
+                        ancestors
+                    }
                     false => None,
                 };
                 let mut message = self.enter(head, cost)?;
@@ -267,12 +272,11 @@ impl Port {
 }
 
 /// Takes the calls that wait for a message off the front of its body.
-fn ancestors(body: &mut Bytes) -> Result<Ancestors, String> {
+fn ancestors(body: Encoded) -> Result<(Ancestors, Encoded), String> {
     let mut rest = &body[..];
     let ancestors: Vec<Step> = codec::decode_next(&mut rest).map_err(|error| error.to_string())?;
     let begin = body.len() - rest.len();
-    bytes::Buf::advance(body, begin);
-    Ok(Some(ancestors.into()))
+    Ok((Some(ancestors.into()), body.skip(begin)))
 }
 
 impl Drop for Port {

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::task::coop::poll_proceed;
 
-use super::call::{Apart, Call, Decoders, Prepared, call, going_down, let_go, start};
+use super::call::{Apart, Call, Prepared, Signature, call, going_down, let_go, start};
 use super::conn::Reply;
 use super::contract::Marker;
 use super::feed::Feeds;
@@ -106,7 +106,7 @@ pub(super) fn window() -> Window {
 /// # }
 /// ```
 #[must_use = "a call is sent when it is awaited"]
-pub struct StreamCall<T, E = Never>(Call<T, E>);
+pub struct StreamCall<T: 'static, E: 'static = Never>(Call<T, E>);
 
 /// The future of a [`StreamCall`].
 #[must_use = "a call is sent when it is awaited"]
@@ -147,12 +147,10 @@ struct State {
 #[doc(hidden)]
 pub fn stream_call<M: Marker, T, E>(
     actor: &ActorRef<M>,
-    method: u32,
-    name: &'static str,
+    signature: &'static Signature<T, E>,
     arguments: Result<Payload>,
-    decode: Decoders<T, E>,
 ) -> StreamCall<T, E> {
-    StreamCall(call(actor, method, name, arguments, decode))
+    StreamCall(call(actor, signature, arguments))
 }
 
 impl<T, E> StreamCall<T, E> {
@@ -179,7 +177,7 @@ impl<T: 'static, E: 'static> IntoFuture for StreamCall<T, E> {
             let Apart {
                 handle,
                 letter,
-                decode,
+                signature,
                 mut aside,
             } = call.take_apart();
             let letter = letter.ok_or_else(|| CallError::Other(going_down()))?;
@@ -190,18 +188,18 @@ impl<T: 'static, E: 'static> IntoFuture for StreamCall<T, E> {
             let begun = begun
                 .map_err(|_| CallError::Timeout)?
                 .map_err(CallError::from_fault)?;
-            let (number, answer) = begun.ok_or_else(|| CallError::Other(going_down()))?;
+            let (number, mut answer) = begun.ok_or_else(|| CallError::Other(going_down()))?;
             let stream = CallStream {
                 peer,
                 _actor: handle,
                 number,
                 inflow,
-                decode: decode.value,
+                decode: signature.value,
                 reads: false,
                 ended: false,
             };
             // Dropped where it is an error: to take back what has ended is nothing.
-            answer.reply.decode(|_| Ok(()), decode.error)?;
+            answer.reply.decode(|_| Ok(()), signature.error)?;
             let_go(&mut aside);
             Ok(stream)
         }))
@@ -236,7 +234,7 @@ impl<T> CallStream<T> {
 fn last<T>(reply: Option<Reply>) -> Option<Result<T, CallError>> {
     let ended = match reply {
         None => Err(CallError::Other(going_down())),
-        Some(reply) => reply.decode(
+        Some(mut reply) => reply.decode(
             |_| Ok(()),
             |_| Err(Error::msg("a stream ended with an error of a method")),
         ),

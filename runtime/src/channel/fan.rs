@@ -324,7 +324,7 @@ pub(super) fn split(mut item: Payload) -> Result<(u64, Payload)> {
         ));
     };
     let number = u64::from_le_bytes(*number);
-    item.bytes = item.bytes.slice(NUMBER..);
+    item.bytes = item.bytes.skip(NUMBER);
     Ok((number, item))
 }
 

@@ -589,7 +589,7 @@ impl State {
         while let Some(frame) = codec.split(&mut rest.unread)? {
             let n = rest.unread_fds.len().min(frame.head.fds.into());
             let fds = rest.unread_fds.drain(..n).collect();
-            let held = || Item::Held(Payload::received(frame.body, fds));
+            let held = || Item::Held(Payload::received(frame.body.into(), fds));
             let item = unheld(frame.head).unwrap_or_else(held);
             let _ = self.granter.arrived(item.cost());
             self.arrived.push_back(item);

@@ -10,8 +10,8 @@ use super::side::Lots;
 use super::{Incoming, LinkError, Transport};
 use crate::os::memory;
 use crate::os::socket::Received;
-use crate::wire::frame::{FrameCodec, Head};
-use bytes::Bytes;
+use crate::wire::encoded::Encoded;
+use crate::wire::frame::{FrameCodec, Head, Kind};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -164,6 +164,15 @@ impl Driver {
         })
     }
 
+    /// The next frame, if it is the value of an answer and has a few bytes: what most of the frames of many calls are.
+    #[inline]
+    pub(crate) fn next_value(&mut self) -> Option<(Head, Encoded)> {
+        let (head, body) = self.lend().filter(|(head, _)| head.kind == Kind::Reply)?;
+        let (len, value) = (body.len(), Encoded::few(body)?);
+        self.pass(len);
+        Some((head, value))
+    }
+
     /// What was lent, with a body of `len` bytes, is of no more use.
     #[inline]
     pub(crate) fn pass(&mut self, len: usize) {
@@ -171,7 +180,7 @@ impl Driver {
     }
 
     /// The body of what was lent, to keep.
-    pub(crate) fn take(&mut self, len: usize) -> Bytes {
+    pub(crate) fn take(&mut self, len: usize) -> Encoded {
         self.inbox.take_lent(len)
     }
 

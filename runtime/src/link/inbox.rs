@@ -27,6 +27,7 @@ use super::side::Lots;
 use super::{Incoming, LinkError};
 use crate::os::memory;
 use crate::wire::behind::BLOCK;
+use crate::wire::encoded::Encoded;
 use crate::wire::frame::{Flags, FrameCodec, HEADER, Head};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -149,7 +150,7 @@ impl Inbox {
         let n_apart = block.as_ref().map_or(0, Bytes::len);
         Ok(Some(Incoming {
             head,
-            body: self.buf.split_to(len - n_apart).freeze(),
+            body: self.take_bytes(len - n_apart),
             block,
             fds: self.take_fds(is_lost, n_here),
         }))
@@ -201,7 +202,7 @@ impl Inbox {
         let is_lost = n_fds > 0 && self.lost.front() == Some(&0);
         Some(Incoming {
             head,
-            body: Bytes::new(),
+            body: Encoded::new(),
             block: None,
             fds: self.take_fds(is_lost, if is_lost { 0 } else { n_fds }),
         })
@@ -226,9 +227,21 @@ impl Inbox {
     }
 
     /// The body of what was lent.
-    pub(super) fn take_lent(&mut self, len: usize) -> Bytes {
+    pub(super) fn take_lent(&mut self, len: usize) -> Encoded {
         self.buf.advance(HEADER);
-        self.buf.split_to(len).freeze()
+        self.take_bytes(len)
+    }
+
+    /// The next bytes of the buffer.
+    #[inline]
+    fn take_bytes(&mut self, len: usize) -> Encoded {
+        match Encoded::few(&self.buf[..len]) {
+            Some(few) => {
+                self.buf.advance(len);
+                few
+            }
+            None => self.buf.split_to(len).freeze().into(),
+        }
     }
 
     /// The kernel dropped descriptors that came with the last read, before which `n_before` were here. They were those of

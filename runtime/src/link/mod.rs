@@ -50,6 +50,7 @@ use crate::local;
 use crate::os::socket;
 use crate::wire::attach::Payload;
 use crate::wire::control::LinkId;
+use crate::wire::encoded::Encoded;
 use crate::wire::frame::{Flags, FrameCodec, FrameError, Head};
 use crate::{Error, ErrorKind};
 use bytes::Bytes;
@@ -71,7 +72,7 @@ pub(crate) enum Transport {
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) head: Head,
-    pub(crate) body: Bytes,
+    pub(crate) body: Encoded,
     /// The end of the body, where it was read into memory of its own.
     pub(crate) block: Option<Bytes>,
     pub(crate) fds: Vec<OwnedFd>,

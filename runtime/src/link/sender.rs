@@ -6,6 +6,7 @@ use crate::crash::{self, Point};
 use crate::os::socket::MAX_DESCRIPTORS;
 use crate::wire::attach::{Descriptors, Payload};
 use crate::wire::behind::{Block, Hold};
+use crate::wire::encoded::Encoded;
 use crate::wire::frame::{FrameCodec, FrameError, HEADER, Head};
 use crate::{Error, ErrorKind};
 use bytes::Bytes;
@@ -468,13 +469,19 @@ impl From<Bytes> for Body<'_> {
     }
 }
 
+impl From<Encoded> for Body<'_> {
+    fn from(bytes: Encoded) -> Self {
+        Body::Owned(bytes.into_bytes())
+    }
+}
+
 impl<'a> From<&'a Payload> for Body<'a> {
     /// Small ones are copied, wherever they go.
     fn from(payload: &'a Payload) -> Self {
         match &payload.behind {
             None if payload.bytes.len() < LARGE => Body::Slice(&payload.bytes),
-            None => Body::Owned(payload.bytes.clone()),
-            Some(others) => Body::Parts(payload.bytes.clone(), others.clone()),
+            None => Body::Owned(payload.bytes.clone().into_bytes()),
+            Some(others) => Body::Parts(payload.bytes.clone().into_bytes(), others.clone()),
         }
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod environ;
 pub(crate) mod eventfd;
 pub(crate) mod fifo;
 pub(crate) mod group;
+pub(crate) mod handoff;
 pub(crate) mod image;
 pub(crate) mod init_array;
 pub(crate) mod interrupt;

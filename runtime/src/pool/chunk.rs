@@ -275,7 +275,7 @@ mod tests {
             seq: 1,
             begun: u64::from(items.end),
             base,
-            results: results(items).bytes,
+            results: results(items).bytes.into_bytes(),
             overdue: false,
         }
     }

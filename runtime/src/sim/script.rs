@@ -13,7 +13,7 @@ use super::kernel::HOST;
 use super::oracle::Id;
 use super::subject::{ALONE, ALONE_FOR_LONG, Act, BESIDE, BESIDE_FOR_LONG, NAMES, Order, STREAM};
 use super::world::World;
-use crate::actor::call::{Call, Decoders, call};
+use crate::actor::call::{Call, Signature, call};
 use crate::actor::stream::{CallStream, stream_call};
 use crate::error::CallError;
 use crate::local;
@@ -285,13 +285,7 @@ async fn read(world: &Rc<World>, to: ChildId) {
         .oracle
         .log(|| format!("process {from} reads stream {id} of {to}: {n_read} of {n_items}"));
     let arguments = Payload::encode(|out| Ok(codec::encode(&order, out)?));
-    let call = stream_call(
-        &world.actor(to),
-        STREAM,
-        NAMES[STREAM as usize],
-        arguments,
-        DECODE,
-    );
+    let call = stream_call(&world.actor(to), &SIGNATURES[STREAM as usize], arguments);
     let caller = Caller { world, id };
     let mut items: CallStream<u64> = match sending(world, id, call.into_future()).await {
         Ok(items) => items,
@@ -316,10 +310,22 @@ async fn read(world: &Rc<World>, to: ChildId) {
     drop((caller, items));
 }
 
-const DECODE: Decoders<u64, u64> = Decoders {
-    value: |bytes| Ok(codec::decode_next(bytes)?),
-    error: |bytes| Ok(codec::decode_next(bytes)?),
-};
+static SIGNATURES: [Signature<u64, u64>; NAMES.len()] = [
+    signature(ALONE),
+    signature(BESIDE),
+    signature(ALONE_FOR_LONG),
+    signature(BESIDE_FOR_LONG),
+    signature(STREAM),
+];
+
+const fn signature(method: u32) -> Signature<u64, u64> {
+    Signature {
+        idx: method,
+        name: NAMES[method as usize],
+        value: |bytes| Ok(codec::decode_next(bytes)?),
+        error: |bytes| Ok(codec::decode_next(bytes)?),
+    }
+}
 
 fn prepare(world: &World, sending: Sending) -> (Id, Call<u64, u64>) {
     let rng = &world.kernel.rng;
@@ -357,7 +363,7 @@ fn prepare(world: &World, sending: Sending) -> (Id, Call<u64, u64>) {
     });
     let arguments = Payload::encode(|out| Ok(codec::encode(&order, out)?));
     let actor = world.actor(to);
-    let mut call = call(&actor, method, NAMES[method as usize], arguments, DECODE).idempotent(retries);
+    let mut call = call(&actor, &SIGNATURES[method as usize], arguments).idempotent(retries);
     if let Some(grace) = grace {
         call = call.kill_after(Duration::from_millis(grace));
     }

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::vec;
 
 use super::behind::{self, Blocks};
+use super::encoded::Encoded;
 
 /// Descriptors of a message. Whoever sends keeps what it shares, so that nothing is duplicated to be sent, or sent again.
 ///
@@ -39,7 +40,7 @@ type Lot = Vec<Arc<OwnedFd>>;
 /// Within another message it takes its descriptors along.
 #[derive(Debug, Clone, Default)]
 pub struct Payload {
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: Encoded,
     /// Blocks that follow the bytes.
     pub(crate) behind: Blocks,
     pub(crate) fds: Descriptors,
@@ -270,11 +271,12 @@ impl Scratch {
     }
 
     /// What was encoded: small messages are copied, and cost no allocation of their own.
-    fn bytes(mut self) -> Bytes {
+    fn bytes(mut self) -> Encoded {
         if self.0.len() > SMALL {
             return std::mem::take(&mut self.0).into();
         }
-        SMALL_ONES.with_borrow_mut(|small| small.copy(&self.0))
+        let few = Encoded::few(&self.0);
+        few.unwrap_or_else(|| SMALL_ONES.with_borrow_mut(|small| small.copy(&self.0)).into())
     }
 }
 
@@ -307,7 +309,7 @@ impl Payload {
         })
     }
 
-    pub(crate) fn new(bytes: impl Into<Bytes>, fds: impl Into<Descriptors>) -> Payload {
+    pub(crate) fn new(bytes: impl Into<Encoded>, fds: impl Into<Descriptors>) -> Payload {
         Payload {
             bytes: bytes.into(),
             behind: None,
@@ -331,15 +333,26 @@ impl Payload {
     /// What `decode` reads, which must be all of it; descriptors that it does not take are closed.
     pub(crate) fn decode<T>(self, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
         let Payload { bytes, behind, fds } = self;
-        let decode = || whole(&mut &bytes[..], decode);
-        behind::provide(&bytes, behind, || match fds.is_empty() {
-            true => provide_none(decode),
-            false => provide(fds, decode).0,
+        behind::provide(&bytes, behind, |bytes| {
+            let decode = || whole(bytes, decode);
+            match fds.is_empty() {
+                true => provide_none(decode),
+                false => provide(fds, decode).0,
+            }
         })
     }
 
+    /// The same of one that lies where it is, and need not be moved out of there unless something goes with it.
+    #[inline]
+    pub(crate) fn decode_here<T>(&mut self, decode: impl FnOnce(&mut &[u8]) -> Result<T>) -> Result<T> {
+        match self.fds.is_empty() && self.behind.is_none() {
+            true => behind::provide(&self.bytes, None, |bytes| provide_none(|| whole(bytes, decode))),
+            false => std::mem::take(self).decode(decode),
+        }
+    }
+
     /// As it arrived.
-    pub(crate) fn received(bytes: Bytes, fds: Vec<OwnedFd>) -> Payload {
+    pub(crate) fn received(bytes: Encoded, fds: Vec<OwnedFd>) -> Payload {
         let fds = match fds.is_empty() {
             true => Descriptors::default(),
             false => fds.into_iter().map(Arc::new).collect(),
@@ -383,15 +396,9 @@ fn left_over(n: usize) -> Error {
     )
 }
 
-impl From<Bytes> for Payload {
-    fn from(bytes: Bytes) -> Self {
+impl<T: Into<Encoded>> From<T> for Payload {
+    fn from(bytes: T) -> Self {
         Payload::new(bytes, Descriptors::default())
-    }
-}
-
-impl From<Vec<u8>> for Payload {
-    fn from(bytes: Vec<u8>) -> Self {
-        Bytes::from(bytes).into()
     }
 }
 

@@ -19,6 +19,8 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::{mem, ptr};
 
+use super::encoded::Encoded;
+
 /// A block of at least this size goes behind its message: less is copied in no time, and a view of less could keep more
 /// of the frame than itself.
 pub(crate) const BLOCK: usize = 64 << 10;
@@ -165,16 +167,21 @@ pub(crate) fn put(block: &Bytes, out: &Vec<u8>) -> bool {
 
 /// Runs `decode` on a message, of which [`view`] then gives views, and [`take`] the blocks.
 #[inline]
-pub(crate) fn provide<T>(message: &Bytes, blocks: Blocks, decode: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn provide<T>(
+    message: &Encoded,
+    blocks: Blocks,
+    decode: impl FnOnce(&mut &[u8]) -> Result<T>,
+) -> Result<T> {
     if message.len() < BLOCK && blocks.is_none() {
-        return decode();
+        return decode(&mut &message[..]);
     }
+    let message = message.clone().into_bytes();
     let whole = Whole {
         message: message.clone(),
         blocks: blocks.map(Vec::from).unwrap_or_default(),
     };
     let _providing = Providing(WHOLE.replace(Some(whole)));
-    let value = decode()?;
+    let value = decode(&mut &message[..])?;
     match WHOLE.take().is_some_and(|whole| !whole.blocks.is_empty()) {
         true => Err(Error::with_kind(
             ErrorKind::Codec,
@@ -383,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_block_that_is_not_behind_its_message_is_an_error() {
-        let whole = arrived(&encode(&[block(1, BLOCK)])).bytes;
+        let whole = arrived(&encode(&[block(1, BLOCK)])).bytes.into_bytes();
         for cut in [0, 3, 4, 7, 8, 100, whole.len() - 1] {
             decode(Payload::new(whole.slice(..cut), Vec::new()), 1).unwrap_err();
         }

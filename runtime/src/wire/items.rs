@@ -112,7 +112,7 @@ impl Received {
     #[cold]
     fn turn_over(&mut self) -> Option<()> {
         let Payload { bytes, fds, .. } = self.messages.next()?;
-        (self.bytes, self.at, self.fds) = (bytes, 0, fds.into_iter());
+        (self.bytes, self.at, self.fds) = (bytes.into_bytes(), 0, fds.into_iter());
         Some(())
     }
 }
@@ -165,14 +165,15 @@ impl<'a> Item<'a> {
 }
 
 /// Takes a message of items apart behind the first `n`.
-pub(crate) fn split(mut message: Payload, n: usize) -> (Payload, Payload) {
+pub(crate) fn split(message: Payload, n: usize) -> (Payload, Payload) {
     let left = Items::new(&message.bytes, message.fds.clone()).skipping(n);
     let (n_bytes, n_fds) = (left.bytes.len(), left.fds.len());
+    let (mut bytes, mut fds) = (message.bytes.into_bytes(), message.fds);
     let behind = Payload::new(
-        message.bytes.split_off(message.bytes.len() - n_bytes),
-        message.fds.split_off(message.fds.len() - n_fds),
+        bytes.split_off(bytes.len() - n_bytes),
+        fds.split_off(fds.len() - n_fds),
     );
-    (message, behind)
+    (Payload::new(bytes, fds), behind)
 }
 
 impl Writer {

@@ -8,6 +8,7 @@ pub(crate) mod behind;
 pub(crate) mod blob;
 pub(crate) mod codec;
 pub(crate) mod control;
+pub(crate) mod encoded;
 pub(crate) mod fd;
 pub(crate) mod frame;
 pub(crate) mod items;
