@@ -5,7 +5,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use procession::prelude::*;
 use procession::{Backoff, DeadCause, Overflow, Restart};
+use std::future::IntoFuture;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Wake};
 use std::time::Duration;
 use tests::{Fault, Journal, Marker, until, within};
 
@@ -596,6 +601,84 @@ async fn a_mailbox_that_drops_the_oldest_keeps_the_newest_and_names_what_it_drop
         .expect("a list");
     assert_eq!(dead.len() + seen.len(), 100, "{seen:?}");
     assert!(dead.iter().all(|letter| letter.cause == DeadCause::Overflow));
+}
+
+/// A waker of the user's own, which sends whenever it is woken or dropped.
+struct Sends<F: Fn()> {
+    send: F,
+    n_woken: Arc<AtomicU64>,
+    n_dropped: Arc<AtomicU64>,
+}
+
+impl<F: Fn() + Send + Sync> Wake for Sends<F> {
+    fn wake(self: Arc<Self>) {
+        self.n_woken.fetch_add(1, Relaxed);
+        (self.send)();
+    }
+}
+
+impl<F: Fn()> Drop for Sends<F> {
+    fn drop(&mut self) {
+        self.n_dropped.fetch_add(1, Relaxed);
+        (self.send)();
+    }
+}
+
+/// Sends calls, which cannot be answered yet, with wakers that send in their turn, and drops them. How often these were
+/// woken.
+async fn drop_unanswered<T: 'static>(
+    calls: Vec<Call<T>>,
+    sends: impl Fn() + Clone + Send + Sync + 'static,
+) -> u64 {
+    let (n_woken, n_dropped) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+    let calls: Vec<_> = calls
+        .into_iter()
+        .map(|call| {
+            let waker = Arc::new(Sends {
+                send: sends.clone(),
+                n_woken: n_woken.clone(),
+                n_dropped: n_dropped.clone(),
+            });
+            let mut call = Box::pin(call.into_future());
+            let polled = call.as_mut().poll(&mut Context::from_waker(&waker.into()));
+            assert!(polled.is_pending());
+            call
+        })
+        .collect();
+    let n_calls = calls.len() as u64;
+    assert_eq!((n_woken.load(Relaxed), n_dropped.load(Relaxed)), (0, 0));
+    // Elsewhere, as it would not come back if it waited for itself.
+    let dropped = tokio::task::spawn_blocking(|| drop(calls));
+    within("the drop", dropped).await.expect("no panic");
+    assert_eq!(n_dropped.load(Relaxed), n_calls, "no waker is kept");
+    n_woken.load(Relaxed)
+}
+
+#[procession::test]
+async fn a_call_that_is_dropped_wakes_nobody_and_keeps_no_waker() {
+    let (at, go) = (Marker::new(), Marker::new());
+    let latest = within("spawn", Latest::spawn()).await.expect("an actor");
+    within("seen", latest.seen()).await.expect("it is up");
+    let (call, sender) = (latest.hold(at.clone(), go.clone()), latest.clone());
+    let n_woken = drop_unanswered(vec![call], move || drop(sender.push(1).try_tell())).await;
+    assert_eq!(n_woken, 0);
+    go.reach();
+    within("what was seen", latest.seen()).await.expect("an answer");
+}
+
+#[procession::test]
+async fn calls_that_are_dropped_while_they_wait_at_their_sender_keep_no_waker() {
+    let (at, go) = (Marker::new(), Marker::new());
+    let latest = within("spawn", Latest::spawn()).await.expect("an actor");
+    within("a tell", latest.hold(at.clone(), go.clone()).tell())
+        .await
+        .expect("accepted");
+    at.reached(1).await;
+    let (calls, sender) = ((0..3).map(|_| latest.push(0)).collect(), latest.clone());
+    // One or two wait. What is sent meanwhile takes the places of others, which are woken for that.
+    drop_unanswered(calls, move || drop(sender.push(1).try_tell())).await;
+    go.reach();
+    within("what was seen", latest.seen()).await.expect("an answer");
 }
 
 #[procession::test]

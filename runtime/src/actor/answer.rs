@@ -51,7 +51,7 @@ pub(super) fn channel(waiter: Option<&Waker>) -> (Sender, Receiver) {
     let (giver, taker) = match reuse::take(&FREE).pair(waiter) {
         Ok(pair) => pair,
         Err(spot) => {
-            keep(spot);
+            reuse::keep_for_last(&FREE, spot);
             fresh(waiter)
         }
     };
@@ -112,6 +112,19 @@ impl Receiver {
         Poll::Ready(())
     }
 
+    /// The end, which is there.
+    pub(super) fn take(&mut self) -> End {
+        self.end(|end| end.take().unwrap_or(Err(Silence::Unheard)))
+    }
+
+    /// Nobody waits any more.
+    pub(super) fn leave(&mut self) {
+        if let Some(mut spot) = self.0.take().and_then(Taker::leave) {
+            spot.clear();
+            keep(spot);
+        }
+    }
+
     /// What `read` makes of the end, which is there; where it lies, as to move it costs more than the rest.
     #[inline]
     pub(super) fn end<T>(&mut self, read: impl FnOnce(&mut Option<End>) -> T) -> T {
@@ -133,27 +146,18 @@ impl Receiver {
     }
 }
 
-/// Takes the end out.
-fn unheard(end: &mut Option<End>) -> End {
-    end.take().unwrap_or(Err(Silence::Unheard))
-}
-
 impl Future for Receiver {
     type Output = End;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         ready!(self.poll_end(cx));
-        Poll::Ready(self.end(unheard))
+        Poll::Ready(self.take())
     }
 }
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        let Some(taker) = self.0.take() else { return };
-        if let Some(mut spot) = taker.leave() {
-            spot.clear();
-            keep(spot);
-        }
+        self.leave();
     }
 }
 
@@ -164,6 +168,7 @@ mod tests {
     use crate::wire::attach::Payload;
     use futures::FutureExt;
     use futures::task::noop_waker_ref;
+    use std::sync::Arc;
 
     fn answer(number: u64) -> Answer {
         Answer {
@@ -207,6 +212,37 @@ mod tests {
             assert_eq!(end, want[call as usize % 4]);
             assert!(FREE.with_borrow(|free| free.len() <= 1));
         }
+    }
+
+    #[test]
+    fn what_comes_too_late_changes_nothing() {
+        let (sender, mut receiver) = channel(None);
+        wake(sender.late());
+        assert_eq!(number(poll(&mut receiver)), Err(Silence::Late));
+        assert_eq!(number(poll(&mut receiver)), Err(Silence::Unheard));
+    }
+
+    #[test]
+    fn whoever_leaves_takes_its_waker_along() {
+        let (bell, other) = (Arc::new(Bell), Arc::new(Bell));
+        let (wakers, n_held) = ([&bell, &other], |bell| Arc::strong_count(bell) - 1);
+        for n_polls in 0..3 {
+            let (sender, mut receiver) = channel(Some(&bell.clone().into()));
+            for bell in wakers.into_iter().cycle().take(n_polls) {
+                let waker = bell.clone().into();
+                assert!(receiver.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+            }
+            assert_eq!(n_held(&bell) + n_held(&other), 1);
+            drop(receiver);
+            assert_eq!(n_held(&bell) + n_held(&other), 0);
+            assert!(sender.is_closed());
+        }
+    }
+
+    struct Bell;
+
+    impl std::task::Wake for Bell {
+        fn wake(self: Arc<Self>) {}
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::current;
 use super::feed::Feeds;
 use super::handle::{ActorRef, Handle};
 use super::ledger::Letter;
-use super::peer::{Asked, CallContext};
+use super::peer::Asked;
 
 /// A call of a method of an actor. It is sent when it is awaited.
 ///
@@ -253,7 +253,8 @@ pub(super) fn going_down() -> Error {
 
 /// What goes with a call as it is made.
 pub(super) struct Prepared {
-    pub(super) context: CallContext,
+    /// Whether the message that it is made within runs alone; `None`: it is not made within one.
+    pub(super) holds: Option<bool>,
     /// When it ends at the latest.
     pub(super) after: Duration,
 }
@@ -320,20 +321,17 @@ impl<T, E> Call<T, E> {
             true => clock::coarse(),
             false => clock::monotonic(),
         };
-        let mut context = CallContext {
-            grace: letter.kill_after,
-            holds: None,
-        };
+        let mut holds = None;
         letter.deadline = now.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
         if let Some(current) = current::get() {
             letter.deadline = current.cap(letter.deadline);
-            context.holds = Some(current.exclusive);
+            holds = Some(current.exclusive);
             if let Some(body) = current.announce(&letter.body)? {
                 (letter.body, letter.nested) = (body, true);
             }
         }
         Ok(Prepared {
-            context,
+            holds,
             after: Duration::from_nanos(letter.deadline.saturating_sub(now)),
         })
     }
@@ -350,25 +348,28 @@ impl<T: 'static, E: 'static> CallFuture<T, E> {
     /// Sends it, at once if that can be; its end, if that is there within a moment.
     fn begin(&mut self, waiter: &Waker) -> Result<Option<Result<T, CallError<E>>>> {
         let CallFuture { call, stage } = self;
-        let Prepared { context, after } = call.prepare()?;
+        let Prepared { holds, after } = call.prepare()?;
         start_within(&call.handle, &mut call.aside)?;
-        if context.holds.is_none() {
-            let (letter, grace) = (&mut call.letter, context.grace);
+        if holds.is_none() {
+            let letter = &mut call.letter;
             let asked = call
                 .handle
-                .with_peer(|peer, other| peer.ask_at_once(letter, grace, waiter, other))?;
-            if let Some(mut asked) = asked {
-                let end = asked.look_for(&call.handle, |end| read(end, call.signature));
-                if end.is_none() {
-                    *stage = Stage::Sent(asked);
-                }
-                return Ok(end);
+                .with_peer(|peer, is_other| peer.ask_at_once(letter, waiter, is_other))?;
+            if let Some(asked) = asked {
+                *stage = Stage::Sent(asked);
             }
+        }
+        if let Stage::Sent(asked) = stage {
+            let end = asked.look_for(&call.handle, |end| read(end, call.signature));
+            if end.is_some() {
+                *stage = Stage::Over;
+            }
+            return Ok(end);
         }
         let letter = call.letter.take().ok_or_else(|| lost(&mut None))?;
         let (peer, signature) = (call.handle.peer()?, call.signature);
         *stage = Stage::Waits(Box::pin(async move {
-            match tokio::time::timeout(after, peer.call(letter, context)).await {
+            match tokio::time::timeout(after, peer.call(letter, holds)).await {
                 Ok(mut end) => read(
                     end.as_mut().map(Option::as_mut).map_err(|error| error.clone()),
                     signature,
@@ -407,7 +408,7 @@ impl<T: 'static, E: 'static> Future for CallFuture<T, E> {
 
 impl<T, E> Drop for CallFuture<T, E> {
     fn drop(&mut self) {
-        if let Stage::Sent(asked) = &self.stage {
+        if let Stage::Sent(asked) = &mut self.stage {
             asked.take_back(&self.call.handle);
         }
     }

@@ -323,22 +323,14 @@ impl Reply {
     ) -> Result<T, CallError<E>> {
         match self {
             Reply::Value(payload, _) => payload.decode_here(value).map_err(CallError::Other),
-            failure => Err(failure.failure(error)),
-        }
-    }
-
-    #[cold]
-    fn failure<E>(&mut self, error: fn(&mut &[u8]) -> Result<E>) -> CallError<E> {
-        match std::mem::replace(self, Reply::Value(Payload::default(), 0)) {
-            Reply::Value(..) => CallError::Other(Error::msg("a value is no failure")),
-            Reply::Failed(payload) => payload
-                .decode(error)
-                .map_or_else(CallError::Other, CallError::Failed),
-            Reply::Fault(error) => CallError::from_fault(error),
-            Reply::Died(death) => CallError::Died {
-                reason: death.reason,
+            Reply::Failed(payload) => Err(payload
+                .decode_here(error)
+                .map_or_else(CallError::Other, CallError::Failed)),
+            Reply::Fault(error) => Err(CallError::from_fault(error.clone())),
+            Reply::Died(death) => Err(CallError::Died {
+                reason: death.reason.clone(),
                 begun: death.begun,
-            },
+            }),
         }
     }
 }

@@ -124,6 +124,11 @@ impl DerefMut for Letter {
 }
 
 impl Contents {
+    /// Its deadline, and how long after that its process is killed if it still runs there.
+    pub(crate) fn kill(&self) -> Option<(u64, Duration)> {
+        self.kill_after.map(|grace| (self.deadline, grace))
+    }
+
     /// Whether it has begun, in whatever incarnation: all that is said of that at its end comes from here.
     pub(crate) fn has_begun(&self) -> bool {
         self.interrupted.is_some()
@@ -343,14 +348,14 @@ impl<W> Ledger<W> {
         }
     }
 
-    /// Its sender takes it back. Whether it was open.
-    pub(crate) fn cancel(&mut self, number: u64) -> bool {
-        let was_open = self.take(number).is_some();
-        if was_open {
+    /// Its sender takes it back. What it was, if it was open.
+    pub(crate) fn cancel(&mut self, number: u64) -> Option<(Letter, Option<W>)> {
+        let entry = self.take(number);
+        if entry.is_some() {
             self.taken_back = self.taken_back.max(number);
         }
         self.shorten();
-        was_open
+        entry.map(|entry| (entry.letter, entry.waiter))
     }
 
     /// The first message after this one, to be sent to a new incarnation.
@@ -577,8 +582,8 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.accept(letter(true, 0, true), Some(1));
         ledger.accept(letter(true, 0, true), Some(2));
-        assert!(ledger.cancel(1));
-        assert!(!ledger.cancel(1));
+        assert!(ledger.cancel(1).is_some());
+        assert!(ledger.cancel(1).is_none());
         assert_eq!(ledger.answer_early(2), Ok(Some(2)));
         assert!(ledger.is_empty() && !ledger.is_over());
         ledger.begun(1).unwrap();
@@ -752,7 +757,7 @@ mod tests {
                     Event::Acknowledge if begun > 0 => ledger.begun(begun).unwrap(),
                     Event::Cancel(which) => {
                         let number = which as u64 % (ledger.last() + 1);
-                        if ledger.cancel(number) {
+                        if ledger.cancel(number).is_some() {
                             settled[number as usize] = true;
                             sent.retain(|(other, _)| *other != number);
                             runs.retain(|(other, _)| *other != number);

@@ -69,15 +69,6 @@ pub(crate) struct Peer {
     connecting: Mutex<Option<Connecting>>,
 }
 
-/// What a call depends on beside its message.
-#[derive(Debug, Default)]
-pub(crate) struct CallContext {
-    /// How long after its deadline its process is killed if it still runs there.
-    pub(crate) grace: Option<Duration>,
-    /// Whether the message that it is made within runs alone; `None`: it is not made within one.
-    pub(crate) holds: Option<bool>,
-}
-
 /// A call that was made within another and waits for longer than this may wait for itself.
 const SUSPICIOUS: Duration = Duration::from_millis(100);
 
@@ -128,12 +119,13 @@ impl Peer {
     }
 
     /// Sends a request and waits for its end; `None`: it was returned unsent. Dropped, it takes the request back.
+    /// `holds`: whether the message that it is made within runs alone, if it is made within one.
     pub(crate) async fn call(
         self: &Arc<Self>,
         letter: Letter,
-        context: CallContext,
+        holds: Option<bool>,
     ) -> Result<Option<Answer>> {
-        let answered = self.request(letter, context, None).await?;
+        let answered = self.request(letter, holds, None).await?;
         Ok(answered.map(|(_, answer)| answer))
     }
 
@@ -141,37 +133,37 @@ impl Peer {
     pub(crate) async fn stream(
         self: &Arc<Self>,
         letter: Letter,
-        context: CallContext,
+        holds: Option<bool>,
         stream: Arc<Inflow>,
     ) -> Result<Option<(u64, Answer)>> {
-        self.request(letter, context, Some(stream)).await
+        self.request(letter, holds, Some(stream)).await
     }
 
     async fn request(
         self: &Arc<Self>,
         letter: Letter,
-        context: CallContext,
+        holds: Option<bool>,
         stream: Option<Arc<Inflow>>,
     ) -> Result<Option<(u64, Answer)>> {
-        let (answer, answered) = answer::channel(None);
-        let (method, deadline) = (letter.method, letter.deadline);
+        let (answer, mut answered) = answer::channel(None);
+        let (method, kill) = (letter.method, letter.kill());
         let waiter = Waiting::new(answer, stream);
         let number = self.post(letter, Some(waiter)).await?;
-        if self.look_for(&answered) {
-            return heard(number.get(), answered.await);
-        }
         let unanswered = Unanswered {
             peer: self,
             number: &number,
-            kill: context.grace.map(|grace| (deadline, grace)),
+            kill,
         };
-        let end = match context.holds {
-            None => answered.await,
-            Some(holds) => Box::pin(self.answer_or_cycle(answered, number.get(), method, holds)).await?,
+        let end = match (self.look_for(&answered), holds) {
+            (true, _) => answered.take(),
+            (false, None) => answered.await,
+            (false, Some(holds)) => {
+                Box::pin(self.answer_or_cycle(answered, number.get(), method, holds)).await?
+            }
         };
-        let heard = heard(number.get(), end)?;
+        let answer = end.map_or_else(unheard, |answer| Ok(Some((number.get(), answer))))?;
         std::mem::forget(unanswered);
-        Ok(heard)
+        Ok(answer)
     }
 
     /// Sends a request, if there is room for it and nothing else to be seen to; `waiter` is woken at its end. `letter` is left
@@ -179,21 +171,23 @@ impl Peer {
     pub(crate) fn ask_at_once(
         self: &Arc<Self>,
         letter: &mut Option<Letter>,
-        grace: Option<Duration>,
         waiter: &Waker,
         is_other: bool,
     ) -> Result<Option<Asked>> {
-        let deadline = letter.as_ref().map_or(0, |letter| letter.deadline);
+        let (deadline, kill) = letter
+            .as_ref()
+            .map_or((0, None), |letter| (letter.deadline, letter.kill()));
+        let mut waiting = None;
         let (answer, answered) = answer::channel(Some(waiter));
         // Outlives the receiver: whoever is not sent wakes nobody.
-        let mut waiting = Some(Waiting::new(answer, None));
+        waiting.replace(Waiting::new(answer, None));
         let entered = self.books().enter_at_once(letter, &mut waiting)?;
         Ok(entered.map(|number| {
             self.alarm.set(deadline);
             Asked {
                 other: is_other.then(|| self.clone()),
                 number,
-                kill: grace.map(|grace| Box::new((deadline, grace))),
+                kill: kill.map(Box::new),
                 answered,
             }
         }))
@@ -781,8 +775,8 @@ impl Peer {
     /// Takes a message back. The link that it is on, if it was open.
     pub(super) fn cancel(&self, number: u64) -> Option<LinkId> {
         let mut books = self.books();
-        let was_open = books.ledger.cancel(number);
-        let conn = books.conn.as_ref().filter(|_| was_open);
+        let cancelled = books.ledger.cancel(number);
+        let conn = books.conn.as_ref().filter(|_| cancelled.is_some());
         let link = conn.map(|conn| conn.link);
         if let Some(conn) = conn {
             let head = Head {
@@ -795,7 +789,8 @@ impl Peer {
         }
         let idle = books.rest_if_empty();
         drop(books);
-        drop(idle);
+        // Whoever reads its stream may be woken by that.
+        drop((idle, cancelled));
         link
     }
 }
@@ -897,7 +892,9 @@ impl Asked {
     }
 
     /// Nobody waits for it any more.
-    pub(crate) fn take_back(&self, handle: &Handle) {
+    pub(crate) fn take_back(&mut self, handle: &Handle) {
+        // Or it would be woken.
+        self.answered.leave();
         if let Some(peer) = self.other.as_ref().or(handle.first_peer()) {
             peer.take_back(self.number, self.kill.as_deref().copied());
         }
@@ -907,14 +904,13 @@ impl Asked {
     fn end<T>(&mut self, handle: &Handle, read: impl FnOnce(Result<Option<&mut Answer>>) -> T) -> T {
         let mut is_late = false;
         let read = self.answered.end(|end| {
-            read(match end {
+            let heard = match end {
                 Some(Ok(answer)) => Ok(Some(answer)),
-                None | Some(Err(Silence::Unheard)) => Ok(None),
-                Some(Err(Silence::Late)) => {
-                    is_late = true;
-                    Err(too_late())
-                }
-            })
+                Some(Err(silence)) => unheard(*silence),
+                None => unheard(Silence::Unheard),
+            };
+            is_late = heard.is_err();
+            read(heard)
         });
         if is_late {
             self.take_back(handle);
@@ -923,18 +919,13 @@ impl Asked {
     }
 }
 
-/// What whoever waited for this request has heard.
-fn heard(number: u64, end: answer::End) -> Result<Option<(u64, Answer)>> {
-    match end {
-        Ok(answer) => Ok(Some((number, answer))),
-        Err(Silence::Unheard) => Ok(None),
-        Err(Silence::Late) => Err(too_late()),
-    }
-}
-
+/// What whoever waited for a request hears in the place of an answer.
 #[cold]
-fn too_late() -> Error {
-    Error::with_kind(ErrorKind::Timeout, "its deadline has passed")
+fn unheard<T>(silence: Silence) -> Result<Option<T>> {
+    match silence {
+        Silence::Unheard => Ok(None),
+        Silence::Late => Err(Error::with_kind(ErrorKind::Timeout, "its deadline has passed")),
+    }
 }
 
 /// Tells all calls of a runtime whose deadlines have passed; the earliest deadline of the others.

@@ -23,3 +23,9 @@ pub(super) fn keep<T>(all: &'static LocalKey<Kept<T>>, most: usize, one: T) {
         }
     });
 }
+
+/// Keeps one that cannot be used yet: it comes behind the others.
+#[cold]
+pub(super) fn keep_for_last<T>(all: &'static LocalKey<Kept<T>>, one: T) {
+    let _ = all.try_with(|all| all.borrow_mut().insert(0, one));
+}

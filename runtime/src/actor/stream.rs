@@ -173,7 +173,7 @@ impl<T: 'static, E: 'static> IntoFuture for StreamCall<T, E> {
     fn into_future(self) -> Self::IntoFuture {
         StreamFuture(Box::pin(async move {
             let mut call = self.0;
-            let Prepared { context, after } = call.prepare().map_err(CallError::Other)?;
+            let Prepared { holds, after } = call.prepare().map_err(CallError::Other)?;
             let Apart {
                 handle,
                 letter,
@@ -184,7 +184,7 @@ impl<T: 'static, E: 'static> IntoFuture for StreamCall<T, E> {
             let inflow = Arc::new(Inflow::new());
             let peer = handle.peer().map_err(CallError::from_fault)?;
             start(&mut aside);
-            let begun = tokio::time::timeout(after, peer.stream(letter, context, inflow.clone())).await;
+            let begun = tokio::time::timeout(after, peer.stream(letter, holds, inflow.clone())).await;
             let begun = begun
                 .map_err(|_| CallError::Timeout)?
                 .map_err(CallError::from_fault)?;

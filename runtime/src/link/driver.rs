@@ -11,7 +11,7 @@ use super::{Incoming, LinkError, Transport};
 use crate::os::memory;
 use crate::os::socket::Received;
 use crate::wire::encoded::Encoded;
-use crate::wire::frame::{FrameCodec, Head, Kind};
+use crate::wire::frame::{Flags, FrameCodec, Head, Kind};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -167,7 +167,8 @@ impl Driver {
     /// The next frame, if it is the value of an answer and has a few bytes: what most of the frames of many calls are.
     #[inline]
     pub(crate) fn next_value(&mut self) -> Option<(Head, Encoded)> {
-        let (head, body) = self.lend().filter(|(head, _)| head.kind == Kind::Reply)?;
+        let is_value = |head: &Head| head.kind == Kind::Reply && !head.flags.contains(Flags::UNHELD);
+        let (head, body) = self.lend().filter(|(head, _)| is_value(head))?;
         let (len, value) = (body.len(), Encoded::few(body)?);
         self.pass(len);
         Some((head, value))

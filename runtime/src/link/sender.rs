@@ -6,7 +6,6 @@ use crate::crash::{self, Point};
 use crate::os::socket::MAX_DESCRIPTORS;
 use crate::wire::attach::{Descriptors, Payload};
 use crate::wire::behind::{Block, Hold};
-use crate::wire::encoded::Encoded;
 use crate::wire::frame::{FrameCodec, FrameError, HEADER, Head};
 use crate::{Error, ErrorKind};
 use bytes::Bytes;
@@ -466,12 +465,6 @@ impl From<Vec<u8>> for Body<'_> {
 impl From<Bytes> for Body<'_> {
     fn from(bytes: Bytes) -> Self {
         Body::Owned(bytes)
-    }
-}
-
-impl From<Encoded> for Body<'_> {
-    fn from(bytes: Encoded) -> Self {
-        Body::Owned(bytes.into_bytes())
     }
 }
 

@@ -51,13 +51,13 @@ pub(super) use copy as stream;
 /// the write would wait for, and with it the next atomic operation.
 #[cfg(target_arch = "x86_64")]
 #[inline]
-pub(super) fn claim(line: *const u8) {
+pub(super) fn prefetch(line: *const u8) {
     // SAFETY: it is a hint, whatever the address, and does nothing on a processor that does not know it.
     unsafe { std::arch::asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly)) };
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn claim(_: *const u8) {}
+pub(super) fn prefetch(_: *const u8) {}
 
 /// `memcpy`, as a foreign function. Were it known to the compiler, it could assume that nobody writes the source
 /// meanwhile, and read it twice.

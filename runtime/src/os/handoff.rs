@@ -1,7 +1,8 @@
 //! One value on its way from whoever gives it to whoever takes it, in memory that is used again.
 //!
-//! **Who may touch what.** A spot has a value, a waker, and two words. In `state` each side sets a bit of its own, once, by
-//! an exchange that orders all that it did before.
+//! **Who may touch what.** A spot has a value, a waker, and two words. In `state` each side says what it did, by an exchange
+//! that orders all that it did before: the giver once, that it has finished; the taker, once, that it has left, and as often as
+//! it likes whether there is a waker.
 //!
 //! - The value is the giver's until [`GIVEN`] is set, and the taker's after that.
 //! - The waker is the taker's while [`WATCHED`] is not set, and once it is seen to be set along with `GIVEN`, the giver's.
@@ -9,7 +10,9 @@
 //!   finds `GIVEN` by itself, the giver is about to set `gone`, which is the last that it does: then the taker has the
 //!   spot for itself.
 //!
-//! So in the common case the giver needs one exchange, and the taker, who finds `GIVEN` and `gone`, none.
+//! So in the common case the giver needs one exchange, and the taker, who finds `GIVEN` and `gone`, none. A waker is dropped or
+//! woken by whoever has it then, never by freeing the spot: it may be the user's, and either side may hold a lock as it
+//! goes.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -90,12 +93,12 @@ impl<T, A: Atom> Spare<T, A> {
         if words.gone.load(Acquire) == 0 {
             return Err(self);
         }
-        std::mem::forget(self);
         // SAFETY: nobody else has it, by the line above.
         unsafe {
             *words.value.get() = None;
             *words.waker.get() = waker.cloned();
         }
+        std::mem::forget(self);
         // Nobody else knows of it: whoever hears of it later hears of these as well.
         words.gone.store(0, Relaxed);
         words
@@ -202,15 +205,28 @@ impl<T, A: Atom> Taker<T, A> {
 
     #[cold]
     fn watch(&mut self, waker: &Waker) -> Poll<()> {
-        let words = self.words();
-        if words.state.clear(WATCHED, AcqRel) & GIVEN == 0 {
-            // SAFETY: the giver does not touch it unless it finds the bit.
-            unsafe { *words.waker.get() = Some(waker.clone()) };
-            if words.state.set(WATCHED, AcqRel) & GIVEN == 0 {
-                return Poll::Pending;
-            }
+        let Some(slot) = self.unwatch() else {
+            return Poll::Ready(());
+        };
+        match slot {
+            Some(old) => old.clone_from(waker),
+            none => *none = Some(waker.clone()),
         }
+        if self.words().state.set(WATCHED, AcqRel) & GIVEN == 0 {
+            return Poll::Pending;
+        }
+        // SAFETY: the giver did not find the bit, so it is still the taker's.
+        unsafe { *self.words().waker.get() = None };
         Poll::Ready(())
+    }
+
+    /// Where the waker is, if the giver has not finished: it does not touch that from here on.
+    fn unwatch(&mut self) -> Option<&mut Option<Waker>> {
+        match self.words().state.clear(WATCHED, AcqRel) & GIVEN == 0 {
+            // SAFETY: the giver does not touch it unless it finds the bit, and this borrows the taker.
+            true => unsafe { self.words().waker.get().as_mut() },
+            false => None,
+        }
     }
 
     /// Where the value is, once the giver has finished; `None` in it: it gave none, or that was taken.
@@ -225,11 +241,21 @@ impl<T, A: Atom> Taker<T, A> {
 
     /// Gives up waiting. The spot, where the giver has finished; what it gave is still there.
     #[inline]
-    pub(crate) fn leave(self) -> Option<Spare<T, A>> {
+    pub(crate) fn leave(mut self) -> Option<Spare<T, A>> {
         let spot = self.0;
-        let is_given = self.is_given() || self.words().state.set(LEFT, AcqRel) & GIVEN != 0;
+        let is_given = self.is_given() || self.walk_out();
         std::mem::forget(self);
         is_given.then(|| Spare(spot))
+    }
+
+    /// The same before the giver has finished; whether it has meanwhile.
+    #[cold]
+    fn walk_out(&mut self) -> bool {
+        let waker = self.unwatch().and_then(Option::take);
+        let is_given = self.words().state.set(LEFT, AcqRel) & GIVEN != 0;
+        // Last, as it may be the user's, who may do anything.
+        drop(waker);
+        is_given
     }
 
     fn words(&self) -> &Spot<T, A> {

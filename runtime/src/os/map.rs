@@ -224,9 +224,9 @@ impl Map {
 
     /// Asks for the cache line around `offset`, which is to be written soon.
     #[inline]
-    pub(crate) fn claim(&self, offset: usize) {
+    pub(crate) fn prefetch(&self, offset: usize) {
         if self.has(offset, 1) {
-            copy::claim(self.pointer(offset).cast());
+            copy::prefetch(self.pointer(offset).cast());
         }
     }
 

@@ -4,7 +4,6 @@ use crate::actor::child;
 use crate::actor::conn::Answer;
 use crate::actor::handle::{Handle, unexpected};
 use crate::actor::ledger::Letter;
-use crate::actor::peer::CallContext;
 use crate::actor::row::NO_ROW;
 use crate::error::{Error, Result};
 use crate::exit::KillCause;
@@ -206,7 +205,7 @@ impl Turn {
             let mut letter = Letter::request(row, body.clone());
             letter.keep = false;
             // Returned before it had begun: its replacement gets it.
-            if let Some(answer) = self.handle.peer()?.call(letter, CallContext::default()).await? {
+            if let Some(answer) = self.handle.peer()?.call(letter, None).await? {
                 return Ok(answer);
             }
         }

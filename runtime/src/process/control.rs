@@ -356,7 +356,10 @@ impl Remote {
             Ok(body) => {
                 self.lock().answers.insert(id, answer);
                 // A closed control socket means that the host is gone, and this process about to be.
-                drop(self.control.send(Head::new(Kind::Control), body.bytes, body.fds));
+                drop(
+                    self.control
+                        .send(Head::new(Kind::Control), &body, body.fds.clone()),
+                );
             }
             // Whoever asked may be gone already.
             Err(error) => drop(answer.send(Err(error))),
@@ -367,7 +370,10 @@ impl Remote {
     pub(crate) fn say(&self, up: &Up) {
         match Payload::pack(up) {
             // A closed control socket means that the host is gone, and this process about to be.
-            Ok(body) => drop(self.control.send(Head::new(Kind::Control), body.bytes, body.fds)),
+            Ok(body) => drop(
+                self.control
+                    .send(Head::new(Kind::Control), &body, body.fds.clone()),
+            ),
             Err(error) => tracing::error!(%error, "a message to the host was lost"),
         }
     }

@@ -491,7 +491,7 @@ fn stopped(id: ChildId) -> Error {
 fn say(control: &link::Sender, down: &Down) {
     let body = Payload::pack(down).expect("a control message");
     // One that is dead hears nothing.
-    drop(control.send(Head::new(Kind::Control), body.bytes, body.fds));
+    drop(control.send(Head::new(Kind::Control), &body, body.fds.clone()));
 }
 
 impl Life {

@@ -236,7 +236,7 @@ pub(crate) fn say(control: &link::Sender, down: &Down, fds: Vec<OwnedFd>) {
         Ok(mut body) => {
             body.fds.extend(fds.into_iter().map(Arc::new));
             // One that is dead hears nothing, and its end is on its way here.
-            drop(control.send(Head::new(Kind::Control), body.bytes, body.fds));
+            drop(control.send(Head::new(Kind::Control), &body, body.fds.clone()));
         }
         Err(error) => tracing::error!(%error, "a message to a child was lost"),
     }

@@ -118,7 +118,7 @@ async fn try_launch(
     };
     let (control, driver) = link::open(Transport::Socket(child.control), limit)?;
     for message in later.into_iter().chain(attach) {
-        control.send(Head::new(Kind::Control), message.bytes, message.fds)?;
+        control.send(Head::new(Kind::Control), &message, message.fds.clone())?;
     }
     Ok(Some(Launched {
         pid: child.pid,

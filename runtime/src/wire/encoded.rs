@@ -5,8 +5,8 @@ use serde::{Serialize, Serializer};
 use std::fmt;
 use std::ops::Deref;
 
-/// So many take no more room than what says where shared ones are.
-const FEW: usize = 23;
+/// So many take no more room than what says where shared ones are, but for what tells one from the other.
+const FEW: usize = size_of::<Bytes>() - size_of::<usize>() - 1;
 
 /// Bytes that are moved about and not changed. A few lie in the value itself: to share them costs more than to copy them.
 #[derive(Clone)]
@@ -17,8 +17,6 @@ enum Where {
     Here { len: u8, bytes: [u8; FEW] },
     Shared(Bytes),
 }
-
-const _: () = assert!(size_of::<Encoded>() == size_of::<Bytes>());
 
 impl Encoded {
     pub(crate) const fn new() -> Encoded {
@@ -39,7 +37,10 @@ impl Encoded {
 
     /// The same from the `n`th on, of which there are as many.
     pub(crate) fn skip(self, n: usize) -> Encoded {
-        self.into_bytes().slice(n..).into()
+        match self.0 {
+            Where::Here { .. } => Encoded::few(&self[n..]).unwrap_or_default(),
+            Where::Shared(bytes) => bytes.slice(n..).into(),
+        }
     }
 
     pub(crate) fn into_bytes(self) -> Bytes {
@@ -122,6 +123,12 @@ mod tests {
             }
         }
         assert_eq!(Encoded::new(), *b"");
+    }
+
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn it_is_as_small_as_what_is_shared() {
+        assert_eq!(size_of::<Encoded>(), size_of::<Bytes>());
     }
 
     #[test]

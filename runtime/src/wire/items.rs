@@ -10,9 +10,9 @@
 //! whatever message it travels in.
 
 use super::attach::{Descriptors, Payload, collect_into, provide, provide_none};
+use super::encoded::Encoded;
 use crate::error::{Error, Result};
 use crate::os::socket::MAX_DESCRIPTORS;
-use bytes::Bytes;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::vec;
@@ -45,7 +45,7 @@ pub(crate) struct Items<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Received {
     messages: vec::IntoIter<Payload>,
-    bytes: Bytes,
+    bytes: Encoded,
     /// Where the next one begins in them.
     at: usize,
     fds: vec::IntoIter<Arc<OwnedFd>>,
@@ -112,7 +112,7 @@ impl Received {
     #[cold]
     fn turn_over(&mut self) -> Option<()> {
         let Payload { bytes, fds, .. } = self.messages.next()?;
-        (self.bytes, self.at, self.fds) = (bytes.into_bytes(), 0, fds.into_iter());
+        (self.bytes, self.at, self.fds) = (bytes, 0, fds.into_iter());
         Some(())
     }
 }

@@ -18,8 +18,8 @@ pub(super) const PAGE: usize = 4096;
 /// So much goes past the writer's caches: it is on its way to memory before the reader gets to it.
 const MUCH: usize = 16 << 10;
 
-/// A cache line.
-const LINE: usize = 64;
+/// A cache line, in bytes.
+const CACHE_LINE: usize = 64;
 
 /// How many lines are asked for before they are written: of as many as most messages have, none is waited for then.
 const AHEAD: usize = 2;
@@ -71,7 +71,7 @@ pub(super) trait Lane {
     /// Copies bytes in; no more than the capacity.
     fn put(&self, position: u64, bytes: &[u8]);
     /// What lies behind this position is written next.
-    fn claim(&self, _position: u64) {}
+    fn prefetch(&self, _position: u64) {}
     /// Appends bytes to `out`, which has room for them.
     fn take(&self, position: u64, len: usize, out: &mut BytesMut);
     /// A fence of sequential consistency.
@@ -183,10 +183,10 @@ impl Lane for Mapped {
     }
 
     #[inline]
-    fn claim(&self, position: u64) {
+    fn prefetch(&self, position: u64) {
         for line in 1..=AHEAD {
-            let at = (position as usize + line * LINE) % CAPACITY;
-            self.map.claim(self.area() + at);
+            let at = (position as usize + line * CACHE_LINE) % CAPACITY;
+            self.map.prefetch(self.area() + at);
         }
     }
 

@@ -65,7 +65,7 @@ impl<L: Lane> Writer<L> {
         // Pairs with the reader's Acquire: the bytes are there before the cursor says so.
         self.lane.word(Name::Written).store(position, Release);
         crash::at(Point::RingPublished);
-        self.lane.claim(position);
+        self.lane.prefetch(position);
         Ok(room)
     }
 

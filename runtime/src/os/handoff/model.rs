@@ -52,6 +52,11 @@ fn bell() -> (std::sync::Arc<Bell>, Waker) {
     (bell.clone(), bell.into())
 }
 
+/// How many wakers there are that ring it.
+fn n_wakers(bell: &std::sync::Arc<Bell>) -> usize {
+    std::sync::Arc::strong_count(bell) - 1
+}
+
 fn pair(waker: Option<&Waker>) -> Pair<Value, AtomicU8> {
     let Ok(pair) = Spare::default().pair(waker) else {
         panic!("nobody has a new one");
@@ -98,14 +103,16 @@ fn what_is_given_is_taken() {
 #[test]
 fn whoever_waits_with_another_waker_is_woken() {
     loom::model(|| {
-        let (_, first) = bell();
+        let (other, first) = bell();
         let (bell, waker) = bell();
         let (giver, mut taker) = pair(Some(&first));
         let gives = thread::spawn(move || give(giver, 7));
         wait(&mut taker, &bell, &waker);
         assert_eq!(take(&mut taker), Some(7));
-        drop(taker);
+        let spare = taker.leave();
         gives.join().unwrap();
+        assert_eq!((n_wakers(&other), n_wakers(&bell)), (1, 1), "a spot keeps none");
+        drop(spare);
     });
 }
 
@@ -124,11 +131,32 @@ fn a_giver_that_is_dropped_is_heard() {
 #[test]
 fn what_nobody_takes_is_dropped_once() {
     loom::model(|| {
-        let (_, waker) = bell();
+        let (bell, waker) = bell();
         let (giver, taker) = pair(Some(&waker));
         let gives = thread::spawn(move || give(giver, 7));
-        drop(taker.leave());
+        match taker.leave() {
+            Some(spare) => drop(spare),
+            None => assert_eq!(n_wakers(&bell), 1, "the giver is left none"),
+        }
         gives.join().unwrap();
+    });
+}
+
+#[test]
+fn whoever_waits_with_another_waker_and_leaves_leaves_none() {
+    loom::model(|| {
+        let (other, first) = bell();
+        let (bell, waker) = bell();
+        let (giver, mut taker) = pair(Some(&first));
+        let gives = thread::spawn(move || give(giver, 7));
+        let _ = taker.poll(&Context::from_waker(&waker));
+        let spare = taker.leave();
+        if spare.is_none() {
+            assert_eq!((n_wakers(&other), n_wakers(&bell)), (1, 1));
+        }
+        gives.join().unwrap();
+        assert_eq!((n_wakers(&other), n_wakers(&bell)), (1, 1), "a spot keeps none");
+        drop(spare);
     });
 }
 
