@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// How long a looker waits for something to happen.
+/// How long a looker waits for something to happen: no longer where the peer may wait for this very processor. Elsewhere it
+/// may have to wake up first, with the processor that it is on.
 const HELD: Duration = Duration::from_micros(20);
+const HELD_ELSEWHERE: Duration = Duration::from_micros(100);
 
 /// How often it waits because the peer still reads what was sent.
 const MOST_READS: u32 = 8;
@@ -67,7 +69,7 @@ impl Driver {
             let is_reading = n_reads < MOST_READS && ring.is_taking(taken);
             n_reads += u32::from(is_reading);
             let is_watched = is_blocked || is_reading;
-            if !ring.hold(HELD, is_watched.then_some(taken)) {
+            if !ring.hold(HELD, HELD_ELSEWHERE, is_watched.then_some(taken)) {
                 return ring.doze();
             }
         }

@@ -274,8 +274,9 @@ impl Inflow {
         written.wrapping_sub(taken) >= BELL_AT as u64
     }
 
-    /// Whether something to read comes within `most`, or the peer reads on from `taken`. The peer rings no bell meanwhile.
-    pub(in crate::link) fn hold(&mut self, most: Duration, taken: Option<u64>) -> bool {
+    /// Whether something to read comes within `most`, or within `elsewhere` where the peer is not known to be on this processor;
+    /// or the peer reads on from `taken`. The peer rings no bell meanwhile.
+    pub(in crate::link) fn hold(&mut self, most: Duration, elsewhere: Duration, taken: Option<u64>) -> bool {
         self.reader.wake();
         let Inflow {
             reader,
@@ -285,7 +286,7 @@ impl Inflow {
         } = self;
         let is_taken = |taken| shared.outgoing.word(Name::Read).load(Relaxed) != taken;
         let is_there = || reader.has_more() || taken.is_some_and(is_taken);
-        for_answer.hold(most, is_there, || is_beside(reader))
+        for_answer.hold(most, elsewhere, is_there, || is_beside(reader))
     }
 
     /// Has the peer ring its bell again; `false` if something is there to be read.
@@ -463,7 +464,7 @@ impl Outflow {
         self.ring_for_much();
         let writer = &self.writer;
         let has_read = || writer.unread() != unread;
-        has_read() || !self.in_turn && self.for_room.hold(HELD, has_read, || false)
+        has_read() || !self.in_turn && self.for_room.hold(HELD, HELD, has_read, || false)
     }
 
     fn wrote(&mut self, written: usize) {

@@ -214,6 +214,7 @@ impl Spin {
     pub(super) fn hold(
         &mut self,
         most: Duration,
+        elsewhere: Duration,
         is_there: impl Fn() -> bool,
         is_beside: impl Fn() -> bool,
     ) -> bool {
@@ -225,14 +226,19 @@ impl Spin {
             self.over(RARELY);
             return false;
         }
-        let Some(ended) = look(now + most, &is_there) else {
+        let mut ended = look(now + most, &is_there);
+        let is_beside = ended.is_some() && is_beside();
+        if ended.is_some() && !is_beside && elsewhere > most {
+            ended = look(now + elsewhere, &is_there);
+        }
+        let Some(ended) = ended else {
             self.every = 1;
             self.contended = false;
             return true;
         };
         self.spun += ended - now;
         self.over(2 * self.every);
-        is_beside() && {
+        is_beside && {
             cpus::yield_now();
             is_there()
         }
@@ -416,7 +422,7 @@ mod tests {
                 looked.set(looked.get() + 1);
                 there
             };
-            spin.hold(GO, is_there, || false)
+            spin.hold(GO, GO, is_there, || false)
         };
         assert!(held(true) && !held(false) && !held(true));
         (0..200).for_each(|_| assert!(!held(false)));
