@@ -36,6 +36,10 @@ impl Atom for AtomicU8 {
     fn pause(_: u32) {
         thread::yield_now();
     }
+
+    fn meanwhile(&self) {
+        self.load(Ordering::Relaxed);
+    }
 }
 
 /// What a taker waits on.
