@@ -577,14 +577,20 @@ impl Latest {
     }
 }
 
-#[procession::test]
-async fn a_mailbox_that_drops_the_oldest_keeps_the_newest_and_names_what_it_dropped() {
+/// One that is held up until the marker is reached.
+async fn held() -> (LatestRef, Marker) {
     let (at, go) = (Marker::new(), Marker::new());
     let latest = within("spawn", Latest::spawn()).await.expect("an actor");
     within("a tell", latest.hold(at.clone(), go.clone()).tell())
         .await
         .expect("accepted");
     at.reached(1).await;
+    (latest, go)
+}
+
+#[procession::test]
+async fn a_mailbox_that_drops_the_oldest_keeps_the_newest_and_names_what_it_dropped() {
+    let (latest, go) = held().await;
     for n in 0..100 {
         within("a tell", latest.push(n).tell())
             .await
@@ -668,12 +674,7 @@ async fn a_call_that_is_dropped_wakes_nobody_and_keeps_no_waker() {
 
 #[procession::test]
 async fn calls_that_are_dropped_while_they_wait_at_their_sender_keep_no_waker() {
-    let (at, go) = (Marker::new(), Marker::new());
-    let latest = within("spawn", Latest::spawn()).await.expect("an actor");
-    within("a tell", latest.hold(at.clone(), go.clone()).tell())
-        .await
-        .expect("accepted");
-    at.reached(1).await;
+    let (latest, go) = held().await;
     let (calls, sender) = ((0..3).map(|_| latest.push(0)).collect(), latest.clone());
     // One or two wait. What is sent meanwhile takes the places of others, which are woken for that.
     drop_unanswered(calls, move || drop(sender.push(1).try_tell())).await;
@@ -683,12 +684,7 @@ async fn calls_that_are_dropped_while_they_wait_at_their_sender_keep_no_waker() 
 
 #[procession::test]
 async fn dead_letters_are_counted_beyond_those_that_are_listed() {
-    let (at, go) = (Marker::new(), Marker::new());
-    let latest = within("spawn", Latest::spawn()).await.expect("an actor");
-    within("a tell", latest.hold(at.clone(), go.clone()).tell())
-        .await
-        .expect("accepted");
-    at.reached(1).await;
+    let (latest, go) = held().await;
     for n in 0..250 {
         within("a tell", latest.push(n).tell())
             .await
@@ -705,12 +701,7 @@ async fn dead_letters_are_counted_beyond_those_that_are_listed() {
 
 #[procession::test]
 async fn a_call_that_gives_way_to_newer_ones_ends_as_full() {
-    let (at, go) = (Marker::new(), Marker::new());
-    let latest = within("spawn", Latest::spawn()).await.expect("an actor");
-    within("a tell", latest.hold(at.clone(), go.clone()).tell())
-        .await
-        .expect("accepted");
-    at.reached(1).await;
+    let (latest, go) = held().await;
     let mut pushes = pin!(join_all((0..20).map(|n| latest.push(n).into_future())));
     assert!(poll_immediate(&mut pushes).await.is_none());
     go.reach();

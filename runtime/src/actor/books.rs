@@ -392,15 +392,15 @@ impl Waiting {
     /// The same with what `reply` makes, where it is to lie: to move it there costs more than the rest.
     #[inline]
     pub(super) fn end_with(mut self, reply: impl FnOnce() -> Reply) {
-        match (&self.rare, self.answer.take()) {
-            (None, Some(answer)) => answer.send(Answer {
+        if self.rare.is_none()
+            && let Some(answer) = self.answer.take()
+        {
+            answer.send(Answer {
                 parts: Vec::new(),
                 reply: reply(),
-            }),
-            (_, answer) => {
-                self.answer = answer;
-                self.end(reply());
-            }
+            });
+        } else {
+            self.end(reply());
         }
     }
 

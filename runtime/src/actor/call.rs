@@ -370,10 +370,8 @@ impl<T: 'static, E: 'static> CallFuture<T, E> {
         let (peer, signature) = (call.handle.peer()?, call.signature);
         *stage = Stage::Waits(Box::pin(async move {
             match tokio::time::timeout(after, peer.call(letter, holds)).await {
-                Ok(mut end) => read(
-                    end.as_mut().map(Option::as_mut).map_err(|error| error.clone()),
-                    signature,
-                ),
+                Ok(Ok(mut answer)) => read(Ok(answer.as_mut()), signature),
+                Ok(Err(error)) => Err(CallError::from_fault(error)),
                 Err(_) => Err(CallError::Timeout),
             }
         }));

@@ -1,6 +1,7 @@
 //! What was read and is not yet parsed: the buffer, and the descriptors that came with it.
 //!
-//! Frames are views into the buffer; a small one can be lent instead, where it is, until it has been handled. The buffer is
+//! Frames are views into the buffer, but for those of a few bytes, which are copied; a small one can be lent instead, where it
+//! is, until it has been handled. The buffer is
 //! used again when the last view is gone; while one lives on the rest of it is
 //! used, and then another, since most views are gone by the time that this one is full too. For a
 //! frame that is larger than the buffer there is one of the frame's size, filled by the kernel directly; behind it the

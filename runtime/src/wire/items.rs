@@ -173,7 +173,12 @@ pub(crate) fn split(message: Payload, n: usize) -> (Payload, Payload) {
         bytes.split_off(bytes.len() - n_bytes),
         fds.split_off(fds.len() - n_fds),
     );
-    (Payload::new(bytes, fds), behind)
+    let before = Payload {
+        bytes: bytes.into(),
+        behind: message.behind,
+        fds,
+    };
+    (before, behind)
 }
 
 impl Writer {
